@@ -39,7 +39,7 @@ impl Credential {
         }
     }
 
-    fn same_as(&self, other: &Self) -> bool {
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Basic { username: a, .. }, Self::Basic { username: b, .. }) if a != b => false,
             _ => self.secret() == other.secret(),

@@ -251,9 +251,11 @@ mod tests {
     fn pages(script: Vec<Result<Page<u32>>>, calls: &AtomicUsize) -> Pages<'_, u32> {
         let mut script = VecDeque::from(script);
         Pages::new(None, None, move |_| {
-            calls.fetch_add(1, Ordering::SeqCst);
             let page = script.pop_front().unwrap();
-            async move { page }
+            async move {
+                calls.fetch_add(1, Ordering::SeqCst);
+                page
+            }
         })
     }
 

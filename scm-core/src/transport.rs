@@ -108,7 +108,14 @@ impl fmt::Display for Route {
     }
 }
 
-type BoxStream = Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> + Send>>;
+/// A stream of chunks. The mutex is never locked: it makes a body shareable by reference, as requests are.
+struct BoxStream(Mutex<Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> + Send>>>);
+
+impl BoxStream {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, TransportError>>> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll_next(cx)
+    }
+}
 
 /// A body of a request or an answer: empty, bytes, or a stream. It says whether it can be sent again.
 ///
@@ -146,7 +153,7 @@ impl Body {
         stream: impl Stream<Item = Result<Bytes, TransportError>> + Send + 'static,
         length: Option<u64>,
     ) -> Self {
-        Self { kind: BodyKind::Stream(Box::pin(stream)), length }
+        Self { kind: BodyKind::Stream(BoxStream(Mutex::new(Box::pin(stream)))), length }
     }
 
     /// Size in bytes, where it is known.
@@ -238,13 +245,13 @@ impl Stream for Body {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match &mut self.kind {
             BodyKind::Bytes(bytes) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(Ok)),
-            BodyKind::Stream(stream) => stream.as_mut().poll_next(cx),
+            BodyKind::Stream(stream) => stream.poll(cx),
             BodyKind::Once(handle) => {
                 if handle.taken.is_none() {
                     handle.taken = handle.slot.take();
                 }
                 match &mut handle.taken {
-                    Some(stream) => stream.as_mut().poll_next(cx),
+                    Some(stream) => stream.poll(cx),
                     None => Poll::Ready(Some(Err(TransportError::new(
                         ErrorKind::Internal,
                         Delivery::Unknown,

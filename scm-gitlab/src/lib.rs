@@ -1,1 +1,13 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod check;
+mod client;
+mod config;
+mod convert;
+mod error;
+mod ops;
+mod page;
+mod wire;
+
+pub use client::GitLab;
+pub use config::{GITLAB_COM, GitLabConfig};

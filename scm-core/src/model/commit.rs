@@ -99,6 +99,12 @@ impl Person {
         }
         Ok(person)
     }
+
+    /// For providers: a person as the server tells it, however odd.
+    #[must_use]
+    pub fn as_told(name: impl Into<String>, email: impl Into<String>) -> Self {
+        Self { name: name.into(), email: email.into() }
+    }
 }
 
 /// A commit.

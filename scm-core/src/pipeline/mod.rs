@@ -11,7 +11,7 @@ mod trace;
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,13 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
 
     /// The header that holds the server's request id.
     fn request_id_header(&self) -> HeaderName;
+
+    /// Where a redirect of the API leads under our own root, when the server names itself by another URL than the one
+    /// it is reached by. `None`: the redirect is taken as it is.
+    fn relocate(&self, base: &Url, location: &Url) -> Option<Url> {
+        let _ = (base, location);
+        None
+    }
 }
 
 /// An answer that is no success.
@@ -124,6 +131,8 @@ struct Shared {
     config: PipelineConfig,
     dialect: Arc<dyn Dialect>,
     gate: limit::Gate,
+    /// The credential used last, and how often it has changed.
+    last_credential: Mutex<(Option<Credential>, u64)>,
 }
 
 impl Pipeline {
@@ -147,13 +156,25 @@ impl Pipeline {
             base.set_path(&path);
         }
         let gate = limit::Gate::new(config.limits, Arc::clone(&config.clock));
-        Ok(Self { shared: Arc::new(Shared { config, dialect, gate }), options: CallOptions::default() })
+        Ok(Self { shared: Arc::new(Shared { config, dialect, gate, last_credential: Mutex::default() }), options: CallOptions::default() })
     }
 
     /// The same pipeline, with the same limits, for other call options.
     #[must_use]
     pub fn with_options(&self, options: CallOptions) -> Self {
         Self { shared: Arc::clone(&self.shared), options }
+    }
+
+    /// A pipeline of its own with the same settings for another root of the same origin.
+    ///
+    /// # Errors
+    /// `Config` for another origin: the credential goes to the configured one only.
+    pub fn at(&self, root: Url) -> Result<Self> {
+        if root.origin() != self.base().origin() {
+            return Err(Error::config("another origin than the configured one"));
+        }
+        let config = PipelineConfig { base: root, ..self.shared.config.clone() };
+        Ok(Self::new(config, Arc::clone(&self.shared.dialect))?.with_options(self.options.clone()))
     }
 
     /// The server's root, ending in `/`.
@@ -176,6 +197,21 @@ impl Pipeline {
         &self.shared.config.clock
     }
 
+    /// How often the credential has changed so far: what was learnt with an older one may no longer hold.
+    pub fn credential_changes(&self) -> u64 {
+        self.shared.last_credential.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    fn note_credential(&self, credential: &Credential) {
+        let mut last = self.shared.last_credential.lock().unwrap_or_else(PoisonError::into_inner);
+        match &last.0 {
+            Some(known) if known.same_as(credential) => return,
+            Some(_) => last.1 += 1,
+            None => {}
+        }
+        last.0 = Some(credential.clone());
+    }
+
     /// Starts an operation: its deadline runs from now over every request it makes.
     pub fn operation(&self, name: &'static str) -> Operation {
         let deadline = self.options.deadline.unwrap_or(self.shared.config.deadline);
@@ -184,6 +220,7 @@ impl Pipeline {
             name,
             deadline: self.clock().monotonic().checked_add(deadline),
             in_doubt: AtomicBool::new(false),
+            lost_answer: AtomicBool::new(false),
             span: trace::operation_span(self.shared.dialect.provider(), name, &self.options),
         }
     }
@@ -206,6 +243,8 @@ pub struct Operation {
     deadline: Option<Instant>,
     /// A request left, and no answer has told yet what came of it.
     in_doubt: AtomicBool,
+    /// An earlier try of this operation ended without telling what came of it.
+    lost_answer: AtomicBool,
     span: tracing::Span,
 }
 
@@ -234,6 +273,12 @@ impl Operation {
     pub async fn stream(&self, request: ApiRequest) -> Result<ByteStream> {
         let (_, body) = self.within_deadline(self.run(request, Shape::Stream)).await?;
         Ok(ByteStream::new(body))
+    }
+
+    /// Did a try of this operation end without telling what came of it? Then "not found" after a delete may be its own
+    /// work.
+    pub fn lost_an_answer(&self) -> bool {
+        self.lost_answer.load(Ordering::Relaxed)
     }
 
     /// Waits, as part of the operation.
@@ -287,10 +332,19 @@ impl Operation {
                 Some(fresh) => fresh,
                 None => shared.config.credentials.credential().await?,
             };
+            self.pipeline.note_credential(&credential);
             let error = match self.one_try(&request, body, &credential, shape, attempt).await {
                 Ok(done) => return Ok(done),
                 Err(error) => without_secret(error, &credential),
             };
+            let in_doubt = match error.delivery() {
+                Delivery::NotSent => false,
+                Delivery::Unknown => true,
+                Delivery::Answered => error.status().is_none_or(|status| status.is_server_error()),
+            };
+            if in_doubt {
+                self.lost_answer.store(true, Ordering::Relaxed);
+            }
             if error.kind() == ErrorKind::Unauthenticated && !asked_for_fresh && request.body.is_replayable() {
                 asked_for_fresh = true;
                 if let Some(fresh) = shared.config.credentials.refresh(&credential).await? {
@@ -376,7 +430,7 @@ impl Operation {
                 drop(permit);
                 return Ok((parts, body));
             }
-            if let Some(next) = redirect(&request.method, &url, &parts, &shared.config.base, shape, anonymous) {
+            if let Some(next) = self.redirect(&request.method, &url, &parts, shape, anonymous) {
                 anonymous |= next.origin() != shared.config.base.origin();
                 url = next;
                 continue;
@@ -386,6 +440,26 @@ impl Operation {
             return Err(self.answer_to_error(&parts, &start));
         }
         Err(Error::new(ErrorKind::Decode, "the server redirects in a circle").with_delivery(Delivery::Answered))
+    }
+
+    /// Where a redirect may lead: GET and HEAD to the same origin, and a byte stream one hop to another https origin,
+    /// without the credential.
+    fn redirect(
+        &self,
+        method: &Method,
+        from: &Url,
+        parts: &http::response::Parts,
+        shape: Shape,
+        was_anonymous: bool,
+    ) -> Option<Url> {
+        if !parts.status.is_redirection() || !matches!(*method, Method::GET | Method::HEAD) || was_anonymous {
+            return None;
+        }
+        let shared = &self.pipeline.shared;
+        let base = &shared.config.base;
+        let to = from.join(parts.headers.get(header::LOCATION)?.to_str().ok()?).ok()?;
+        let to = shared.dialect.relocate(base, &to).unwrap_or(to);
+        (to.origin() == base.origin() || (shape == Shape::Stream && to.scheme() == "https")).then_some(to)
     }
 
     async fn read_whole(&self, parts: &http::response::Parts, answer: Body, request: &ApiRequest) -> Result<Body> {
@@ -442,26 +516,6 @@ async fn read_start(mut answer: Body) -> Vec<u8> {
     }
     start.truncate(MAX_ERROR_BODY);
     start
-}
-
-/// Where a redirect may lead: GET and HEAD to the same origin, and a byte stream one hop to another https origin,
-/// without the credential.
-fn redirect(
-    method: &Method,
-    from: &Url,
-    parts: &http::response::Parts,
-    base: &Url,
-    shape: Shape,
-    was_anonymous: bool,
-) -> Option<Url> {
-    if !parts.status.is_redirection() || !matches!(*method, Method::GET | Method::HEAD) {
-        return None;
-    }
-    let to = from.join(parts.headers.get(header::LOCATION)?.to_str().ok()?).ok()?;
-    if to.origin() == base.origin() && !was_anonymous {
-        return Some(to);
-    }
-    (shape == Shape::Stream && to.scheme() == "https" && !was_anonymous).then_some(to)
 }
 
 fn to_uri(url: &Url) -> Result<Uri> {

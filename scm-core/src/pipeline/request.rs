@@ -111,6 +111,16 @@ impl ApiRequest {
         self
     }
 
+    /// The query as it would be sent, without `?`.
+    pub fn query_string(&self) -> &str {
+        &self.query
+    }
+
+    /// The path as it would be sent, relative to the server's root.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Sets a header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {

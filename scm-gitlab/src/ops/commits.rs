@@ -1,0 +1,240 @@
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use scm_core::{
+    Branches as _, Commit, CommitBase, Commits, Compare, Comparison, Cursor, Delivery, Ensured, Error, ErrorKind,
+    FileChange, FileDiff, ListCommits, NewCommit, Page, RepoId, Result, Revision,
+};
+
+use crate::client::{GitLab, not_built, page_size, project_api, reference};
+use crate::convert;
+use crate::page::list_page;
+use crate::wire::{WireAction, WireCommit, WireCommitRequest};
+
+/// How often a commit whose answer was lost is sent again, after it was not found on the branch.
+const RESENDS: usize = 2;
+
+#[async_trait]
+impl Commits for GitLab {
+    async fn commit(&self, repo: &RepoId, at: &Revision) -> Result<Commit> {
+        let request = project_api(Method::GET, repo, &["repository", "commits", reference(at)?]).query("stats", false);
+        self.operation("commit").send(request).await?.json().and_then(convert::commit)
+    }
+
+    async fn list_commits_page(
+        &self,
+        repo: &RepoId,
+        opts: &ListCommits,
+        at: Option<&Cursor>,
+    ) -> Result<Page<Commit>> {
+        let from = opts.from.clone().unwrap_or(Revision::Head);
+        let range = match &opts.excluding {
+            Some(excluding) => format!("{}..{}", reference(excluding)?, reference(&from)?),
+            None => reference(&from)?.to_owned(),
+        };
+        let request = project_api(Method::GET, repo, &["repository", "commits"])
+            .query("ref_name", range)
+            .query_some("path", opts.path.as_ref())
+            .query_some("since", opts.since)
+            .query_some("until", opts.until)
+            .query_some("author", opts.author.as_ref())
+            .query("per_page", page_size(opts.page_size)?);
+        match list_page(&self.operation("list_commits"), request, at, convert::commit).await {
+            Err(error) => self.empty_page_for(repo, &from, error).await,
+            page => page,
+        }
+    }
+
+    async fn compare(&self, _: &RepoId, _: &Revision, _: &Revision, _: &Compare) -> Result<Comparison> {
+        Err(not_built("compare", "comparisons of GitLab"))
+    }
+
+    async fn list_commit_files_page(&self, _: &RepoId, _: &Revision, _: Option<&Cursor>) -> Result<Page<FileDiff>> {
+        Err(not_built("list_commit_files", "diffs of GitLab"))
+    }
+
+    async fn create_commit(&self, repo: &RepoId, commit: &NewCommit) -> Result<Ensured<Commit>> {
+        commit.validate()?;
+        self.check_guards(repo, commit).await?;
+        let request = wire_request(commit)?;
+        let operation = self.operation("create_commit");
+        for left in (0..=RESENDS).rev() {
+            let sent = project_api(Method::POST, repo, &["repository", "commits"]).json(&request)?;
+            let answer = operation.send(sent).await;
+            let error = match answer.and_then(|answer| answer.json::<WireCommit>()).and_then(convert::commit) {
+                Ok(made) => return Ok(Ensured::created(made)),
+                Err(error) => error,
+            };
+            if branch_is_taken(commit, &error) {
+                // Perhaps by ourselves: an earlier call, or a try whose answer was lost.
+                return match self.written(repo, commit).await? {
+                    Some(made) if operation.lost_an_answer() => Ok(Ensured::created(made)),
+                    Some(made) => Ok(Ensured::unchanged(made)),
+                    None => Err(error),
+                };
+            }
+            if !answer_is_lost(&error) {
+                return Err(error);
+            }
+            // Nothing is sent again before it is certain that it was not carried out.
+            match self.written(repo, commit).await {
+                Ok(Some(made)) => return Ok(Ensured::created(made)),
+                Ok(None) if left > 0 && can_be_recognised(commit) => {}
+                _ => return Err(error),
+            }
+        }
+        Err(Error::new(ErrorKind::Internal, "the commit was sent too often"))
+    }
+}
+
+impl GitLab {
+    /// Refuses what the API could only do less exactly than asked.
+    async fn check_guards(&self, repo: &RepoId, commit: &NewCommit) -> Result<()> {
+        if commit.signer.is_some() {
+            return Err(Error::unsupported("create_commit", "GitLab's API takes no signature of the caller's"));
+        }
+        match &commit.base {
+            CommitBase::Existing { expected_head: Some(_) } => Err(Error::unsupported(
+                "create_commit",
+                "GitLab's API cannot hold an expected head on an existing branch; commit onto a new branch, or guard \
+                 each file by its last commit",
+            )),
+            CommitBase::Empty => match self.branch(repo, &commit.branch).await {
+                Ok(_) => Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!("the branch '{}' exists already; the first commit goes into an empty repository", commit.branch),
+                )),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                Err(error) => Err(error),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks for the commit on its branch: by operation id, else by parent and message at the branch's tip.
+    async fn written(&self, repo: &RepoId, commit: &NewCommit) -> Result<Option<Commit>> {
+        let opts = ListCommits::default().with_from(Revision::Branch(commit.branch.clone())).with_page_size(20);
+        let newest = match self.list_commits_page(repo, &opts, None).await {
+            Ok(page) => page.into_items()?,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if commit.operation_id.is_some() {
+            return Ok(newest.into_iter().find(|found| commit.is_operation_of(found)));
+        }
+        let CommitBase::NewBranch { start } = &commit.base else { return Ok(None) };
+        let same = |found: &Commit| {
+            found.parents == std::slice::from_ref(start) && found.message.trim_end() == commit.full_message()
+        };
+        Ok(newest.into_iter().next().filter(same))
+    }
+}
+
+/// On a new branch there is the branch itself to look at; elsewhere it takes an operation id.
+fn can_be_recognised(commit: &NewCommit) -> bool {
+    commit.operation_id.is_some() || matches!(commit.base, CommitBase::NewBranch { .. })
+}
+
+fn branch_is_taken(commit: &NewCommit, error: &Error) -> bool {
+    error.kind() == ErrorKind::Conflict && matches!(commit.base, CommitBase::NewBranch { .. })
+}
+
+/// Did the call end without telling what came of it? Also when the answer was cut off after its 201.
+fn answer_is_lost(error: &Error) -> bool {
+    match error.delivery() {
+        Delivery::Unknown => error.kind() != ErrorKind::Cancelled,
+        Delivery::Answered => error.status().is_some_and(|status| status.is_success() || status.is_server_error()),
+        _ => false,
+    }
+}
+
+fn wire_request(commit: &NewCommit) -> Result<WireCommitRequest<'_>> {
+    let start_sha = match &commit.base {
+        CommitBase::NewBranch { start } => Some(start.as_str()),
+        CommitBase::Existing { .. } | CommitBase::Empty => None,
+        other => return Err(Error::unsupported("create_commit", format!("a commit on {other:?}"))),
+    };
+    let mut actions = Vec::with_capacity(commit.changes.len());
+    for change in &commit.changes {
+        push_actions(change, &mut actions)?;
+    }
+    Ok(WireCommitRequest {
+        branch: commit.branch.as_str(),
+        commit_message: commit.full_message(),
+        actions,
+        start_sha,
+        start_project: commit.start_repository.as_ref().map(RepoId::as_str),
+        author_name: commit.author.as_ref().map(|author| author.name.as_str()),
+        author_email: commit.author.as_ref().map(|author| author.email.as_str()),
+        stats: false,
+    })
+}
+
+fn push_actions<'a>(change: &'a FileChange, actions: &mut Vec<WireAction<'a>>) -> Result<()> {
+    let chmod = |path: &'a str, executable| WireAction {
+        action: "chmod",
+        file_path: path,
+        execute_filemode: Some(executable),
+        ..WireAction::default()
+    };
+    match change {
+        FileChange::Create { path, content, executable } => {
+            let (text, encoding) = encode(content);
+            actions.push(WireAction {
+                action: "create",
+                file_path: path.as_str(),
+                content: Some(text),
+                encoding: Some(encoding),
+                ..WireAction::default()
+            });
+            if *executable {
+                // `execute_filemode` is read by chmod only; the actions of one commit run in order.
+                actions.push(chmod(path.as_str(), true));
+            }
+        }
+        FileChange::Update { path, content, last_commit } => {
+            let (text, encoding) = encode(content);
+            actions.push(WireAction {
+                action: "update",
+                file_path: path.as_str(),
+                content: Some(text),
+                encoding: Some(encoding),
+                last_commit_id: last_commit.as_ref().map(|sha| sha.as_str()),
+                ..WireAction::default()
+            });
+        }
+        FileChange::Delete { path, last_commit } => actions.push(WireAction {
+            action: "delete",
+            file_path: path.as_str(),
+            last_commit_id: last_commit.as_ref().map(|sha| sha.as_str()),
+            ..WireAction::default()
+        }),
+        FileChange::Rename { from, to, content, last_commit } => {
+            let encoded = content.as_ref().map(|content| encode(content));
+            let (text, encoding) = encoded.map_or((None, None), |(text, encoding)| (Some(text), Some(encoding)));
+            actions.push(WireAction {
+                action: "move",
+                file_path: to.as_str(),
+                previous_path: Some(from.as_str()),
+                content: text,
+                encoding,
+                last_commit_id: last_commit.as_ref().map(|sha| sha.as_str()),
+                ..WireAction::default()
+            });
+        }
+        FileChange::Chmod { path, executable } => actions.push(chmod(path.as_str(), *executable)),
+        other => return Err(Error::unsupported("create_commit", format!("GitLab cannot do {other:?}"))),
+    }
+    Ok(())
+}
+
+/// Text as it is, anything else as base64: also text with a NUL, which GitLab refuses in parameters.
+fn encode(content: &[u8]) -> (Cow<'_, str>, &'static str) {
+    match std::str::from_utf8(content) {
+        Ok(text) if !text.contains('\0') => (Cow::Borrowed(text), "text"),
+        _ => (Cow::Owned(STANDARD.encode(content)), "base64"),
+    }
+}

@@ -1,0 +1,10 @@
+mod branches;
+mod checks;
+mod ci_logs;
+mod comments;
+mod commits;
+mod connection;
+mod contents;
+mod git_access;
+mod pull_requests;
+mod repositories;

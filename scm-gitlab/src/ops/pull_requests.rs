@@ -1,0 +1,370 @@
+use async_trait::async_trait;
+use http::Method;
+use scm_core::pipeline::{ApiRequest, Idempotency};
+use scm_core::{
+    Align, Alignment, Approvals, Approve, BranchName, ByteStream, Checks, Cursor, Ensured, Error, ErrorKind, FileDiff,
+    ListPullRequests, MergePullRequest, MergeStrategy, MergeWhen, Mergeability, NewPullRequest, Page, PullRequest,
+    PullRequestId, PullRequestState, PullRequestStatus, PullRequests, RepoId, Repositories as _, Result, Sha,
+    UpdatePullRequest, UserName,
+};
+use serde::Serialize;
+
+use crate::client::{GitLab, api, not_built, page_size, project_api};
+use crate::convert;
+use crate::page::list_page;
+use crate::wire::{WireCreateMergeRequest, WireMerge, WireMergeRequest, WireUpdateMergeRequest, WireUserRef};
+
+#[async_trait]
+impl PullRequests for GitLab {
+    fn pull_request_checks(&self) -> &dyn Checks {
+        self
+    }
+
+    async fn create_pull_request(&self, repo: &RepoId, new: &NewPullRequest) -> Result<Ensured<PullRequest>> {
+        if new.title.trim().is_empty() {
+            return Err(Error::invalid("a merge request needs a title"));
+        }
+        let source = new.source_repository.as_ref().unwrap_or(repo);
+        let body = WireCreateMergeRequest {
+            source_branch: new.source_branch.as_str(),
+            target_branch: new.target_branch.as_str(),
+            title: convert::with_draft_prefix(&new.title, new.draft),
+            description: &new.description,
+            target_project_id: match new.source_repository {
+                Some(_) => Some(self.project_number(repo).await?),
+                None => None,
+            },
+            labels: join_labels(&new.labels)?,
+            assignee_ids: self.user_ids(&new.assignees).await?,
+            reviewer_ids: self.user_ids(&new.reviewers).await?,
+            remove_source_branch: new.delete_source_branch,
+            squash: new.squash,
+        };
+        let request = project_api(Method::POST, source, &["merge_requests"]).json(&body)?;
+        let operation = self.operation("create_pull_request");
+        let answer = operation.send(request).await;
+        let error = match answer.and_then(|answer| answer.json::<WireMergeRequest>()).and_then(convert::pull_request) {
+            Ok(made) => return Ok(Ensured::created(made)),
+            Err(error) => error,
+        };
+        if error.kind() == ErrorKind::Conflict {
+            if let Some(id) = existing_id(error.message()) {
+                let found = self.pull_request(repo, id).await?;
+                return Ok(if operation.lost_an_answer() { Ensured::created(found) } else { Ensured::unchanged(found) });
+            }
+        }
+        if operation.lost_an_answer() {
+            // The work may have been done although its answer never came.
+            let source_repository = new.source_repository.as_ref();
+            let found = self.find_pull_request(repo, &new.source_branch, &new.target_branch, source_repository).await;
+            return found.ok().flatten().map(Ensured::created).ok_or(error);
+        }
+        Err(error)
+    }
+
+    async fn pull_request(&self, repo: &RepoId, id: PullRequestId) -> Result<PullRequest> {
+        self.wire_merge_request("pull_request", repo, id).await.and_then(convert::pull_request)
+    }
+
+    async fn list_pull_requests_page(
+        &self,
+        repo: &RepoId,
+        opts: &ListPullRequests,
+        at: Option<&Cursor>,
+    ) -> Result<Page<PullRequest>> {
+        let state = opts.state.as_ref().map(|state| match state {
+            PullRequestState::Open => Ok("opened"),
+            PullRequestState::Merged => Ok("merged"),
+            PullRequestState::Closed => Ok("closed"),
+            PullRequestState::Merging => Ok("locked"),
+            other => Err(Error::invalid(format!("GitLab knows no state '{other}' of a merge request"))),
+        });
+        let request = project_api(Method::GET, repo, &["merge_requests"])
+            .query("order_by", "created_at")
+            .query("sort", "desc")
+            .query_some("state", state.transpose()?)
+            .query_some("source_branch", opts.source_branch.as_ref())
+            .query_some("target_branch", opts.target_branch.as_ref())
+            .query_some("author_username", opts.author.as_ref())
+            .query_some("labels", opts.label.as_ref())
+            .query_some("updated_after", opts.updated_since)
+            .query("per_page", page_size(opts.page_size)?);
+        list_page(&self.operation("list_pull_requests"), request, at, convert::pull_request).await
+    }
+
+    async fn find_pull_request(
+        &self,
+        repo: &RepoId,
+        source: &BranchName,
+        target: &BranchName,
+        source_repository: Option<&RepoId>,
+    ) -> Result<Option<PullRequest>> {
+        let fork = match source_repository {
+            Some(fork) => Some(self.project_number(fork).await?),
+            None => None,
+        };
+        let request = project_api(Method::GET, repo, &["merge_requests"])
+            .query("state", "opened")
+            .query("source_branch", source)
+            .query("target_branch", target)
+            .query_some("source_project_id", fork)
+            .query("per_page", page_size(None)?);
+        let answer = self.operation("find_pull_request").send(request).await?;
+        for wire in answer.json_items::<WireMergeRequest>()? {
+            let wire = wire?;
+            // Forks may have opened one from a branch of the same name.
+            let wanted = fork.or(wire.target_project_id);
+            if wire.source_project_id == wanted && wire.source_branch == source.as_str() {
+                return convert::pull_request(wire).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn update_pull_request(
+        &self,
+        repo: &RepoId,
+        id: PullRequestId,
+        changes: &UpdatePullRequest,
+    ) -> Result<PullRequest> {
+        if changes.is_empty() {
+            return Err(Error::invalid("an update of a merge request must change something"));
+        }
+        // GitLab keeps "draft" in the title, so that the one cannot be changed without the other.
+        let title = match (&changes.title, changes.draft) {
+            (Some(title), _) if title.trim().is_empty() => {
+                return Err(Error::invalid("a merge request needs a title"));
+            }
+            (None, None) => None,
+            (Some(title), Some(draft)) => Some(convert::with_draft_prefix(title, draft)),
+            (title, draft) => {
+                let now = self.pull_request(repo, id).await?;
+                let title = title.as_deref().unwrap_or(&now.title);
+                Some(convert::with_draft_prefix(title, draft.or(now.draft).unwrap_or(false)))
+            }
+        };
+        let body = WireUpdateMergeRequest {
+            title,
+            description: changes.description.as_deref(),
+            target_branch: changes.target_branch.as_ref().map(BranchName::as_str),
+            add_labels: join_labels(changes.add_labels.as_deref().unwrap_or_default())?,
+            remove_labels: join_labels(changes.remove_labels.as_deref().unwrap_or_default())?,
+            assignee_ids: self.replacing_ids(changes.assignees.as_deref()).await?,
+            reviewer_ids: self.replacing_ids(changes.reviewers.as_deref()).await?,
+            state_event: None,
+        };
+        self.put_merge_request("update_pull_request", repo, id, &body).await
+    }
+
+    async fn close_pull_request(&self, repo: &RepoId, id: PullRequestId) -> Result<PullRequest> {
+        self.change_state("close_pull_request", repo, id, "close", &PullRequestState::Closed).await
+    }
+
+    async fn reopen_pull_request(&self, repo: &RepoId, id: PullRequestId) -> Result<PullRequest> {
+        self.change_state("reopen_pull_request", repo, id, "reopen", &PullRequestState::Open).await
+    }
+
+    async fn merge_pull_request(
+        &self,
+        repo: &RepoId,
+        id: PullRequestId,
+        opts: &MergePullRequest,
+    ) -> Result<PullRequest> {
+        if opts.when.unwrap_or_default() != MergeWhen::Now {
+            return Err(not_built("merge_pull_request", "merging on GitLab once the checks pass"));
+        }
+        let squash = opts.strategy.map(|strategy| strategy == MergeStrategy::Squash);
+        let message = opts.message.as_deref();
+        let body = WireMerge {
+            sha: opts.expected_head.as_ref().map(Sha::as_str),
+            merge_commit_message: message.filter(|_| squash != Some(true)),
+            squash_commit_message: message.filter(|_| squash == Some(true)),
+            squash,
+            should_remove_source_branch: opts.delete_source_branch,
+        };
+        let operation = self.operation("merge_pull_request");
+        // A second merge would be refused as "not open": whoever lost the answer looks at the state instead.
+        let request = merge_request_api(Method::PUT, repo, id, &["merge"])
+            .json(&body)?
+            .idempotency(Idempotency::NotIdempotent);
+        let answer = operation.send(request).await;
+        match answer.and_then(|answer| answer.json::<WireMergeRequest>()).and_then(convert::pull_request) {
+            Err(error) if operation.lost_an_answer() => match self.pull_request(repo, id).await {
+                Ok(now) if is_merged_at(&now, opts.expected_head.as_ref()) => Ok(now),
+                _ => Err(error),
+            },
+            done => done,
+        }
+    }
+
+    async fn cancel_auto_merge(&self, _: &RepoId, _: PullRequestId) -> Result<PullRequest> {
+        Err(not_built("cancel_auto_merge", "merging on GitLab once the checks pass"))
+    }
+
+    async fn approve_pull_request(&self, _: &RepoId, _: PullRequestId, _: &Approve) -> Result<()> {
+        Err(not_built("approve_pull_request", "approvals of GitLab"))
+    }
+
+    async fn unapprove_pull_request(&self, _: &RepoId, _: PullRequestId) -> Result<()> {
+        Err(not_built("unapprove_pull_request", "approvals of GitLab"))
+    }
+
+    async fn approvals(&self, _: &RepoId, _: PullRequestId) -> Result<Approvals> {
+        Err(not_built("approvals", "approvals of GitLab"))
+    }
+
+    async fn list_pull_request_files_page(
+        &self,
+        _: &RepoId,
+        _: PullRequestId,
+        _: Option<&Cursor>,
+    ) -> Result<Page<FileDiff>> {
+        Err(not_built("list_pull_request_files", "diffs of GitLab"))
+    }
+
+    async fn pull_request_diff(&self, _: &RepoId, _: PullRequestId) -> Result<ByteStream> {
+        Err(not_built("pull_request_diff", "diffs of GitLab"))
+    }
+
+    async fn mergeability(&self, repo: &RepoId, id: PullRequestId) -> Result<Mergeability> {
+        let wire = self.wire_merge_request("mergeability", repo, id).await?;
+        Ok(convert::mergeability(wire.detailed_merge_status.as_deref(), wire.has_conflicts))
+    }
+
+    async fn align_pull_request(&self, _: &RepoId, _: PullRequestId, _: &Align) -> Result<Alignment> {
+        Err(not_built("align_pull_request", "rebases of GitLab"))
+    }
+
+    /// One request tells the merge request, its pipeline and whether it can be merged; failed jobs take another.
+    async fn pull_request_status(&self, repo: &RepoId, id: PullRequestId) -> Result<PullRequestStatus> {
+        let mut wire = self.wire_merge_request("pull_request_status", repo, id).await?;
+        let pipeline = wire.head_pipeline.take().map(convert::pipeline).transpose()?;
+        let mergeability = convert::mergeability(wire.detailed_merge_status.as_deref(), wire.has_conflicts);
+        let pull_request = convert::pull_request(wire)?;
+        let checks = self.summary_of(repo, pipeline, pull_request.head.clone()).await?;
+        let mergeability = (pull_request.state == PullRequestState::Open).then_some(mergeability);
+        Ok(PullRequestStatus::new(pull_request, checks, mergeability))
+    }
+}
+
+impl GitLab {
+    async fn wire_merge_request(
+        &self,
+        operation: &'static str,
+        repo: &RepoId,
+        id: PullRequestId,
+    ) -> Result<WireMergeRequest> {
+        self.operation(operation).send(merge_request_api(Method::GET, repo, id, &[])).await?.json()
+    }
+
+    async fn put_merge_request(
+        &self,
+        operation: &'static str,
+        repo: &RepoId,
+        id: PullRequestId,
+        body: &impl Serialize,
+    ) -> Result<PullRequest> {
+        let request = merge_request_api(Method::PUT, repo, id, &[]).json(body)?;
+        self.operation(operation).send(request).await?.json().and_then(convert::pull_request)
+    }
+
+    /// Closes or reopens, unless that is the state already.
+    async fn change_state(
+        &self,
+        operation: &'static str,
+        repo: &RepoId,
+        id: PullRequestId,
+        event: &'static str,
+        wanted: &PullRequestState,
+    ) -> Result<PullRequest> {
+        let now = self.pull_request(repo, id).await?;
+        if now.state == *wanted {
+            return Ok(now);
+        }
+        if matches!(now.state, PullRequestState::Merged | PullRequestState::Merging) {
+            return Err(Error::new(ErrorKind::Conflict, format!("the merge request !{id} is merged already"))
+                .with_operation(operation));
+        }
+        let body = WireUpdateMergeRequest { state_event: Some(event), ..WireUpdateMergeRequest::default() };
+        self.put_merge_request(operation, repo, id, &body).await
+    }
+
+    /// The number of a project, which some parameters want in place of its path.
+    async fn project_number(&self, repo: &RepoId) -> Result<u64> {
+        let id = match repo.as_str().parse() {
+            Ok(number) => return Ok(number),
+            Err(_) => self.repository(repo).await?.id,
+        };
+        id.as_str().parse().map_err(|_| Error::new(ErrorKind::Decode, "the project's id is not a number"))
+    }
+
+    /// The ids of users by name.
+    async fn user_ids(&self, names: &[UserName]) -> Result<Vec<u64>> {
+        let mut ids = Vec::with_capacity(names.len());
+        for name in names {
+            let request = api(Method::GET, &["users"]).query("username", name);
+            let answer = self.operation("find_user").send(request).await?;
+            let found = answer.json_items::<WireUserRef>()?.into_iter().filter_map(Result::ok);
+            let user = found.into_iter().find(|user| user.username.eq_ignore_ascii_case(name.as_str()));
+            match user {
+                Some(user) => ids.push(user.id),
+                None => return Err(Error::invalid(format!("GitLab knows no user '{name}'"))),
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Ids that replace others; none at all is written as 0, which clears the list.
+    async fn replacing_ids(&self, names: Option<&[UserName]>) -> Result<Option<Vec<u64>>> {
+        match names {
+            None => Ok(None),
+            Some([]) => Ok(Some(vec![0])),
+            Some(names) => self.user_ids(names).await.map(Some),
+        }
+    }
+}
+
+fn merge_request_api(method: Method, repo: &RepoId, id: PullRequestId, rest: &[&str]) -> ApiRequest {
+    let id = id.to_string();
+    let mut segments = vec!["merge_requests", &id];
+    segments.extend_from_slice(rest);
+    project_api(method, repo, &segments)
+}
+
+/// The number at the end of "Another open merge request already exists for this source branch: !5".
+fn existing_id(message: &str) -> Option<PullRequestId> {
+    let (before, digits) = message.rsplit_once('!')?;
+    before.contains("already exists").then(|| digits.trim_end().parse().ok())?
+}
+
+fn is_merged_at(now: &PullRequest, expected_head: Option<&Sha>) -> bool {
+    now.state == PullRequestState::Merged && expected_head.is_none_or(|head| now.head.as_ref() == Some(head))
+}
+
+/// Labels go over the wire as one text with commas.
+fn join_labels(labels: &[String]) -> Result<Option<String>> {
+    if let Some(bad) = labels.iter().find(|label| label.contains(',') || label.trim().is_empty()) {
+        return Err(Error::invalid(format!("'{bad}' is not a label: it is empty or has a comma")));
+    }
+    Ok((!labels.is_empty()).then(|| labels.join(",")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_existing_merge_request_is_read_from_the_text() {
+        let text = "Another open merge request already exists for this source branch: !57";
+        assert_eq!(existing_id(text), Some(PullRequestId::new(57)));
+        assert_eq!(existing_id("409 Conflict"), None);
+        assert_eq!(existing_id("see !x"), None);
+    }
+
+    #[test]
+    fn labels_that_cannot_be_sent_are_refused() {
+        assert_eq!(join_labels(&["a b".into(), "c".into()]).unwrap().as_deref(), Some("a b,c"));
+        assert!(join_labels(&["a,b".into()]).is_err());
+        assert_eq!(join_labels(&[]).unwrap(), None);
+    }
+}
