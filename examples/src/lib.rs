@@ -1,1 +1,6 @@
-//! Placeholder.
+//! What the example programs share.
+//!
+//! [`analysis`] is the pure half of `remediate`: it finds vulnerable dependencies in the text of a repository's
+//! manifests and lock files and says which bytes have to change. It knows no server, no network and no clock.
+
+pub mod analysis;

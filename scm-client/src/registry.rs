@@ -1,0 +1,210 @@
+//! From configuration to connection.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use scm_core::{
+    Credential, CredentialProvider, Error, FileCredential, Result, Route, Scm, StaticCredential, Transport,
+};
+use scm_transport::{CaCertificates, ClientIdentity, DirectTransport, Network};
+use secrecy::ExposeSecret as _;
+
+use crate::config::ConnectionConfig;
+use crate::source::{Source, TokenSource, Variables};
+
+/// Makes the client of one provider.
+pub type Factory =
+    dyn Fn(&ConnectionConfig, Transport, Arc<dyn CredentialProvider>) -> Result<Arc<dyn Scm>> + Send + Sync;
+
+/// The providers that a configuration can name.
+///
+/// ```
+/// use scm_client::Registry;
+///
+/// // With the provider of your own beside the built-in ones.
+/// let mut registry = Registry::new();
+/// registry.register("forge", |_config, _transport, _credentials| {
+///     Err(scm_core::Error::config("not here yet"))
+/// });
+/// ```
+pub struct Registry {
+    factories: BTreeMap<String, Box<Factory>>,
+}
+
+impl Registry {
+    /// The providers that are compiled in.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Self { factories: BTreeMap::new() };
+        #[cfg(feature = "gitlab")]
+        registry.register("gitlab", |config, transport, credentials| {
+            let url = config.url.as_deref().unwrap_or(scm_gitlab::GITLAB_COM);
+            let settings = scm_gitlab::GitLabConfig::new(url, credentials)?;
+            Ok(Arc::new(scm_gitlab::GitLab::new(settings, transport)?))
+        });
+        registry
+    }
+
+    /// Adds a provider, or replaces one.
+    pub fn register<F>(&mut self, name: impl Into<String>, factory: F)
+    where
+        F: Fn(&ConnectionConfig, Transport, Arc<dyn CredentialProvider>) -> Result<Arc<dyn Scm>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.factories.insert(name.into(), Box::new(factory));
+    }
+
+    /// Makes the client of a connection. Files are read and everything is checked; nothing is sent.
+    ///
+    /// # Errors
+    /// `Config`, naming the connection, the setting and what to do.
+    pub fn connect(&self, config: &ConnectionConfig, vars: Variables<'_>) -> Result<Arc<dyn Scm>> {
+        self.make(config, vars).map_err(|error| {
+            let named = Error::config(format!("connection '{}': {}", config.name, error.message()));
+            match error.server_code() {
+                Some(code) => named.with_server_code(code),
+                None => named,
+            }
+        })
+    }
+
+    fn make(&self, config: &ConnectionConfig, vars: Variables<'_>) -> Result<Arc<dyn Scm>> {
+        let Some(factory) = self.factories.get(&config.provider) else {
+            let known: Vec<_> = self.factories.keys().map(String::as_str).collect();
+            let hint = match config.provider.as_str() {
+                "bitbucket-dc" => "is not built yet".to_owned(),
+                "gitlab" => "is not compiled in; turn on the feature 'gitlab' of scm-client".to_owned(),
+                _ => format!("is not known; known are: {}", known.join(", ")),
+            };
+            return Err(Error::config(format!("the provider '{}' {hint}", config.provider)));
+        };
+        let transport = transport(config, vars)?;
+        let credentials = credentials(config, vars)?;
+        factory(config, transport, credentials)
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.factories.keys()).finish()
+    }
+}
+
+/// Makes the client of a connection, with the providers that are compiled in. `vars` looks up the variables that the
+/// configuration names: programs pass `&|name| std::env::var(name).ok()`.
+///
+/// # Errors
+/// Those of [`Registry::connect`].
+pub fn connect(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Arc<dyn Scm>> {
+    Registry::new().connect(config, vars)
+}
+
+fn transport(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Transport> {
+    let settings = &config.network;
+    match config.route {
+        Route::Direct => {}
+        Route::Proxy => return Err(Error::config("the route 'proxy' is not built yet; use 'direct'")),
+        Route::Agent => return Err(Error::config("the route 'agent' is not built yet; use 'direct'")),
+        other => return Err(Error::config(format!("the route '{other}' is not known"))),
+    }
+    let proxied = settings.http_proxy.is_some() || settings.https_proxy.is_some() || settings.no_proxy.is_some();
+    if proxied || settings.proxy_loopback {
+        // Never a silent direct connection.
+        return Err(Error::config(
+            "proxy settings (http_proxy, https_proxy, no_proxy, proxy_loopback) do nothing on the route 'direct'; take \
+             them out, or use the route 'proxy' once it is built",
+        ));
+    }
+    if config.agent.is_some() {
+        return Err(Error::config("the table 'agent' does nothing on the route 'direct'; take it out"));
+    }
+    let read = |source: &Option<Source>, what: &str| {
+        source.as_ref().map(|source| source.text(what, &config.dir, vars)).transpose()
+    };
+    let mut network = Network::new();
+    if let Some(ca) = read(&settings.ca, "network.ca")? {
+        let roots = CaCertificates::parse(ca.expose_secret())
+            .map_err(|error| Error::config(format!("network.ca: {}", error.message())))?;
+        network = network.with_extra_roots(roots);
+    }
+    match (read(&settings.client_cert, "network.client_cert")?, read(&settings.client_key, "network.client_key")?) {
+        (Some(certificate), Some(key)) => {
+            let identity = ClientIdentity::parse(certificate.expose_secret(), &key)
+                .map_err(|error| Error::config(format!("network.client_cert: {}", error.message())))?;
+            network = network.with_client_identity(identity);
+        }
+        (None, None) => {}
+        _ => return Err(Error::config("network.client_cert and network.client_key go together; give both")),
+    }
+    Ok(Transport::new(DirectTransport::new(&network)?))
+}
+
+fn credentials(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Arc<dyn CredentialProvider>> {
+    match &config.token {
+        TokenSource::Agent => Err(Error::config("token = \"agent\" goes with the route 'agent'; give a token here")),
+        // Read anew for each try, so that a rotated token takes effect.
+        TokenSource::Here(Source::File(path)) => Ok(Arc::new(
+            FileCredential::new(config.dir.join(path))
+                .map_err(|error| Error::config(format!("token: {}", error.message())))?,
+        )),
+        TokenSource::Here(source) => {
+            let token = source.secret("token", &config.dir, vars)?;
+            Ok(Arc::new(StaticCredential::new(Credential::Token(token))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    fn try_connect(body: &str) -> Result<Arc<dyn Scm>> {
+        let text = format!("[[connection]]\nname = \"acme\"\n{body}");
+        let config = Config::from_toml(&text, "/nonexistent")?;
+        connect(&config.connections[0], &|name| (name == "GOOD").then(|| "glpat-s3cret".to_owned()))
+    }
+
+    #[test]
+    fn a_good_configuration_connects_without_a_request() {
+        let scm = try_connect("provider = \"gitlab\"\ntoken = { env = \"GOOD\" }").unwrap();
+        assert_eq!(scm.provider(), "gitlab");
+        assert!(format!("{scm:?}").contains("https://gitlab.com/"));
+        assert!(!format!("{scm:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_named_with_its_connection() {
+        let token = "token = { value = \"glpat-s3cret\" }";
+        for (body, words) in [
+            ("provider = \"gitlab\"\ntoken = { file = \"gone.token\" }".to_owned(), "gone.token"),
+            ("provider = \"gitlab\"\ntoken = { env = \"UNSET\" }".to_owned(), "variable UNSET is not set"),
+            ("provider = \"gitlab\"\ntoken = { value = \" \" }".to_owned(), "empty"),
+            ("provider = \"gitlab\"\ntoken = \"agent\"".to_owned(), "route 'agent'"),
+            (format!("provider = \"gitea\"\n{token}"), "known are: gitlab"),
+            (format!("provider = \"bitbucket-dc\"\n{token}"), "not built yet"),
+            (format!("provider = \"gitlab\"\nroute = \"proxy\"\n{token}"), "not built yet"),
+            (format!("provider = \"gitlab\"\nnetwork = {{ no_proxy = \"x\" }}\n{token}"), "proxy settings"),
+            (format!("provider = \"gitlab\"\nnetwork = {{ ca = {{ file = \"gone.pem\" }} }}\n{token}"), "gone.pem"),
+            (format!("provider = \"gitlab\"\nnetwork = {{ ca = {{ value = \"junk\" }} }}\n{token}"), "network.ca"),
+            (format!("provider = \"gitlab\"\nnetwork = {{ client_cert = \"x\" }}\n{token}"), "go together"),
+            (format!("provider = \"gitlab\"\nurl = \"https://gitlab.com/group/project\"\n{token}"), "root"),
+            (format!("provider = \"gitlab\"\nurl = \"https://u:s3cret@host\"\n{token}"), "give a token"),
+        ] {
+            let error = try_connect(&body).unwrap_err();
+            assert_eq!(error.kind(), scm_core::ErrorKind::Config, "{body}");
+            let shown = format!("{error} {error:?} {}", error.report());
+            assert!(shown.contains(words) && shown.contains("acme"), "{body}: {shown}");
+            assert!(!shown.contains("s3cret"), "{shown}");
+        }
+    }
+}
