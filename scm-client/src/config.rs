@@ -114,8 +114,9 @@ impl Config {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let shown = path.display();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::config(format!("the configuration {shown} cannot be read: {}", error.kind())))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::config(format!("the configuration {shown} cannot be read: {}", error.kind()))
+        })?;
         let dir = path.parent().unwrap_or(Path::new(""));
         Self::from_toml(&text, dir).map_err(|error| Error::config(format!("{shown}: {}", error.message())))
     }
@@ -133,7 +134,10 @@ impl Config {
                 return Err(Error::config("a connection needs a name"));
             }
             if !names.insert(connection.name.clone()) {
-                return Err(Error::config(format!("two connections are named '{}'; rename one", connection.name)));
+                return Err(Error::config(format!(
+                    "two connections are named '{}'; rename one",
+                    connection.name
+                )));
             }
             connection.dir.clone_from(&dir);
         }
@@ -160,9 +164,10 @@ fn read_error(text: &str, error: &toml::de::Error) -> Error {
     let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     let place = line.map_or(String::new(), |line| format!("line {line}: "));
     let said = error.message();
-    let names_keys_only = ["unknown field", "missing field", "unknown variant", "duplicate", crate::source::EXPECTED]
-        .iter()
-        .any(|start| said.starts_with(start));
+    let names_keys_only =
+        ["unknown field", "missing field", "unknown variant", "duplicate", crate::source::EXPECTED]
+            .iter()
+            .any(|start| said.starts_with(start));
     let what = if names_keys_only { said } else { "not valid TOML, or a value of the wrong type" };
     Error::config(format!("{place}{what}"))
 }
@@ -210,10 +215,16 @@ mod tests {
             (format!("{HEAD}token = {{ secret = \"s3cret\" }}"), "expected"),
             (format!("{HEAD}token = {{ value = 5, x = \"s3cret\" }}"), "expected"),
             (format!("{HEAD}token = [\"s3cret\"]"), "line 4"),
-            (format!("{HEAD}route = \"pigeon\"\ntoken = {{ value = \"s3cret\" }}"), "unknown variant `pigeon`"),
+            (
+                format!("{HEAD}route = \"pigeon\"\ntoken = {{ value = \"s3cret\" }}"),
+                "unknown variant `pigeon`",
+            ),
             (HEAD.to_owned(), "missing field `token`"),
             (format!("{HEAD}token = {{ value = \"s3cret\" "), "line 4"),
-            (format!("{HEAD}token = {{ value = \"s3cret\" }}\n{HEAD}token = {{ value = \"s3cret\" }}"), "two connections"),
+            (
+                format!("{HEAD}token = {{ value = \"s3cret\" }}\n{HEAD}token = {{ value = \"s3cret\" }}"),
+                "two connections",
+            ),
             ("connection = []".to_owned(), "no connection"),
         ] {
             let error = read(&text).unwrap_err();

@@ -116,7 +116,8 @@ fn transport(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Transport
         Route::Agent => return Err(Error::config("the route 'agent' is not built yet; use 'direct'")),
         other => return Err(Error::config(format!("the route '{other}' is not known"))),
     }
-    let proxied = settings.http_proxy.is_some() || settings.https_proxy.is_some() || settings.no_proxy.is_some();
+    let proxied =
+        settings.http_proxy.is_some() || settings.https_proxy.is_some() || settings.no_proxy.is_some();
     if proxied || settings.proxy_loopback {
         // Never a silent direct connection.
         return Err(Error::config(
@@ -136,7 +137,10 @@ fn transport(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Transport
             .map_err(|error| Error::config(format!("network.ca: {}", error.message())))?;
         network = network.with_extra_roots(roots);
     }
-    match (read(&settings.client_cert, "network.client_cert")?, read(&settings.client_key, "network.client_key")?) {
+    match (
+        read(&settings.client_cert, "network.client_cert")?,
+        read(&settings.client_key, "network.client_key")?,
+    ) {
         (Some(certificate), Some(key)) => {
             let identity = ClientIdentity::parse(certificate.expose_secret(), &key)
                 .map_err(|error| Error::config(format!("network.client_cert: {}", error.message())))?;
@@ -150,7 +154,9 @@ fn transport(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Transport
 
 fn credentials(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Arc<dyn CredentialProvider>> {
     match &config.token {
-        TokenSource::Agent => Err(Error::config("token = \"agent\" goes with the route 'agent'; give a token here")),
+        TokenSource::Agent => {
+            Err(Error::config("token = \"agent\" goes with the route 'agent'; give a token here"))
+        }
         // Read anew for each try, so that a rotated token takes effect.
         TokenSource::Here(Source::File(path)) => Ok(Arc::new(
             FileCredential::new(config.dir.join(path))
@@ -194,8 +200,14 @@ mod tests {
             (format!("provider = \"bitbucket-dc\"\n{token}"), "not built yet"),
             (format!("provider = \"gitlab\"\nroute = \"proxy\"\n{token}"), "not built yet"),
             (format!("provider = \"gitlab\"\nnetwork = {{ no_proxy = \"x\" }}\n{token}"), "proxy settings"),
-            (format!("provider = \"gitlab\"\nnetwork = {{ ca = {{ file = \"gone.pem\" }} }}\n{token}"), "gone.pem"),
-            (format!("provider = \"gitlab\"\nnetwork = {{ ca = {{ value = \"junk\" }} }}\n{token}"), "network.ca"),
+            (
+                format!("provider = \"gitlab\"\nnetwork = {{ ca = {{ file = \"gone.pem\" }} }}\n{token}"),
+                "gone.pem",
+            ),
+            (
+                format!("provider = \"gitlab\"\nnetwork = {{ ca = {{ value = \"junk\" }} }}\n{token}"),
+                "network.ca",
+            ),
             (format!("provider = \"gitlab\"\nnetwork = {{ client_cert = \"x\" }}\n{token}"), "go together"),
             (format!("provider = \"gitlab\"\nurl = \"https://gitlab.com/group/project\"\n{token}"), "root"),
             (format!("provider = \"gitlab\"\nurl = \"https://u:s3cret@host\"\n{token}"), "give a token"),

@@ -33,7 +33,11 @@ impl Source {
             Self::File(path) => {
                 let path = dir.join(path);
                 std::fs::read_to_string(&path).map(SecretString::from).map_err(|error| {
-                    Error::config(format!("{what}: the file {} cannot be read: {}", path.display(), error.kind()))
+                    Error::config(format!(
+                        "{what}: the file {} cannot be read: {}",
+                        path.display(),
+                        error.kind()
+                    ))
                 })
             }
             Self::Variable(name) => match vars(name) {
@@ -50,9 +54,8 @@ impl Source {
     /// A secret of one line.
     pub(crate) fn secret(&self, what: &str, dir: &Path, vars: Variables<'_>) -> Result<SecretString> {
         match self {
-            Self::File(path) => {
-                read_secret(&dir.join(path)).map_err(|error| Error::config(format!("{what}: {}", error.message())))
-            }
+            Self::File(path) => read_secret(&dir.join(path))
+                .map_err(|error| Error::config(format!("{what}: {}", error.message()))),
             other => other.text(what, dir, vars),
         }
     }

@@ -51,7 +51,9 @@ impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(_) => f.write_str("Token([redacted])"),
-            Self::Basic { username, .. } => write!(f, "Basic {{ username: {username:?}, password: [redacted] }}"),
+            Self::Basic { username, .. } => {
+                write!(f, "Basic {{ username: {username:?}, password: [redacted] }}")
+            }
             Self::HeldByAgent => f.write_str("HeldByAgent"),
             Self::Anonymous => f.write_str("Anonymous"),
         }
@@ -146,14 +148,19 @@ impl CredentialProvider for FileCredential {
 pub fn read_secret(path: &Path) -> Result<SecretString> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Error::config(format!("the secret file {shown} cannot be read ({}); check path and permissions", error.kind()))
+        Error::config(format!(
+            "the secret file {shown} cannot be read ({}); check path and permissions",
+            error.kind()
+        ))
     })?;
     let text = SecretString::from(text.trim().to_owned());
     if text.expose_secret().is_empty() {
         return Err(Error::config(format!("the secret file {shown} is empty")));
     }
     if text.expose_secret().chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(Error::config(format!("the secret file {shown} must hold the secret alone, on one line")));
+        return Err(Error::config(format!(
+            "the secret file {shown} must hold the secret alone, on one line"
+        )));
     }
     Ok(text)
 }

@@ -10,8 +10,8 @@ use futures_core::Stream;
 use crate::error::{ErrorKind, Result};
 use crate::id::{BranchName, FilePath, JobId, PipelineId, PullRequestId, RepoId, Revision, Sha};
 use crate::model::{
-    Branch, ByteStream, Check, Comment, Commit, FileDiff, Job, Namespace, Pipeline, PullRequest, Repository, Tag,
-    TreeEntry, Webhook,
+    Branch, ByteStream, Check, Comment, Commit, FileDiff, Job, Namespace, Pipeline, PullRequest, Repository,
+    Tag, TreeEntry, Webhook,
 };
 use crate::ops::{
     Branches, Checks, CiLogs, Comments, Commits, Contents, JobLog, ListBranches, ListComments, ListCommits,
@@ -192,7 +192,11 @@ impl<T: Comments + ?Sized> CommentsExt for T {}
 /// Shortcuts for [`Checks`].
 pub trait ChecksExt: Checks {
     /// All checks on a commit.
-    fn list_checks(&self, repo: &RepoId, sha: &Sha) -> impl Stream<Item = Result<Check>> + Send + use<'_, Self> {
+    fn list_checks(
+        &self,
+        repo: &RepoId,
+        sha: &Sha,
+    ) -> impl Stream<Item = Result<Check>> + Send + use<'_, Self> {
         let (repo, sha) = (repo.clone(), sha.clone());
         stream!(self.list_checks_page(repo, sha))
     }

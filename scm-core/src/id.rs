@@ -390,7 +390,8 @@ fn file_path(text: &str) -> Check {
 }
 
 fn operation_id(text: &str) -> Check {
-    if text.len() > 128 || !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+    if text.len() > 128 || !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    {
         return Err("it takes up to 128 letters, digits, '-', '_' and '.'".to_owned());
     }
     Ok(())
@@ -416,13 +417,45 @@ mod tests {
     #[test]
     fn names_that_cannot_be_are_refused() {
         bad::<BranchName>(&[
-            "", "a..b", "a b", "a~1", "a^", "a:b", "a?", "a*", "a[", "a\\b", "/a", "a/", "a//b", "a.lock", "a.", "@",
-            "a@{b", "-a", "refs/heads/main", "a\u{7f}b", "HEAD", ".a", "a/.b",
+            "",
+            "a..b",
+            "a b",
+            "a~1",
+            "a^",
+            "a:b",
+            "a?",
+            "a*",
+            "a[",
+            "a\\b",
+            "/a",
+            "a/",
+            "a//b",
+            "a.lock",
+            "a.",
+            "@",
+            "a@{b",
+            "-a",
+            "refs/heads/main",
+            "a\u{7f}b",
+            "HEAD",
+            ".a",
+            "a/.b",
         ]);
         good::<BranchName>(&["main", "feature/x", "ünï", "a@b", "1", "release-1.2", "refs-x"]);
         bad::<RepoId>(&["", "/a", "a/", "a//b", "a/../b", "a b", "https://h/a", "a?b", "a#b"]);
         good::<RepoId>(&["1", "group/repo", "~user/repo", "PROJ/slug", "g.r/oup/re_po-1"]);
-        bad::<FilePath>(&["", "/a", "a/", "a//b", "../a", "a/./b", ".git/config", "a/.GiT/x", "a\nb", "git~1/x"]);
+        bad::<FilePath>(&[
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            "../a",
+            "a/./b",
+            ".git/config",
+            "a/.GiT/x",
+            "a\nb",
+            "git~1/x",
+        ]);
         good::<FilePath>(&["a", "a b/c", ".gitignore", "ä/ö", "a+b", "con"]);
         bad::<Sha>(&["", "abc", &"A".repeat(40), &"g".repeat(40), &"a".repeat(41)]);
         good::<Sha>(&[&"a".repeat(40), &"0".repeat(64)]);

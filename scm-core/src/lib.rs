@@ -23,12 +23,12 @@ pub use credential::{
 };
 pub use error::{Delivery, Error, ErrorKind, Result};
 pub use ext::{
-    BranchesExt, ChecksExt, CiLogsExt, CommentsExt, CommitsExt, ContentsExt, PullRequestsExt, RepositoriesExt,
-    WebhooksExt,
+    BranchesExt, ChecksExt, CiLogsExt, CommentsExt, CommitsExt, ContentsExt, PullRequestsExt,
+    RepositoriesExt, WebhooksExt,
 };
 pub use id::{
-    BlobId, BranchName, CheckId, CommentId, FilePath, JobId, NamespaceId, OperationId, PipelineId, PullRequestId,
-    RepoId, Revision, Sha, TagName, ThreadId, UserName, WebhookId,
+    BlobId, BranchName, CheckId, CommentId, FilePath, JobId, NamespaceId, OperationId, PipelineId,
+    PullRequestId, RepoId, Revision, Sha, TagName, ThreadId, UserName, WebhookId,
 };
 pub use model::*;
 pub use ops::*;

@@ -263,7 +263,10 @@ mod tests {
     async fn an_empty_page_goes_on_and_an_item_error_too() {
         let calls = AtomicUsize::new(0);
         let script = vec![
-            Ok(Page::new(vec![Ok(1), Err(Error::new(ErrorKind::Decode, "bad item")), Ok(2)], Some(cursor(1)))),
+            Ok(Page::new(
+                vec![Ok(1), Err(Error::new(ErrorKind::Decode, "bad item")), Ok(2)],
+                Some(cursor(1)),
+            )),
             Ok(Page::new(vec![], Some(cursor(2)))),
             Ok(Page::new(vec![Ok(3)], None)),
         ];
@@ -274,8 +277,10 @@ mod tests {
     #[tokio::test]
     async fn a_page_error_ends_the_stream_after_the_items_before_it() {
         let calls = AtomicUsize::new(0);
-        let script =
-            vec![Ok(Page::new(vec![Ok(1)], Some(cursor(1)))), Err(Error::new(ErrorKind::Unavailable, "down"))];
+        let script = vec![
+            Ok(Page::new(vec![Ok(1)], Some(cursor(1)))),
+            Err(Error::new(ErrorKind::Unavailable, "down")),
+        ];
         let all: Vec<_> = pages(script, &calls).items(None).map(|item| item.ok()).collect().await;
         assert_eq!(all, [Some(1), None]);
     }
@@ -283,10 +288,8 @@ mod tests {
     #[tokio::test]
     async fn a_repeated_cursor_is_an_error() {
         let calls = AtomicUsize::new(0);
-        let script = vec![
-            Ok(Page::new(vec![Ok(1)], Some(cursor(1)))),
-            Ok(Page::new(vec![Ok(2)], Some(cursor(1)))),
-        ];
+        let script =
+            vec![Ok(Page::new(vec![Ok(1)], Some(cursor(1)))), Ok(Page::new(vec![Ok(2)], Some(cursor(1))))];
         let all: Vec<_> = pages(script, &calls).items(None).collect().await;
         assert_eq!(all.len(), 2);
         assert_eq!(all[1].as_ref().unwrap_err().kind(), ErrorKind::Decode);

@@ -8,7 +8,8 @@ pub const REDACTED: &str = "[redacted]";
 
 /// Starts of the tokens that GitLab and Bitbucket Data Center hand out.
 const TOKEN_PREFIXES: &[&str] = &[
-    "glpat-", "gldt-", "glptt-", "glrt-", "glcbt-", "gloas-", "glft-", "glagent-", "glimt-", "glsoat-", "BBDC-",
+    "glpat-", "gldt-", "glptt-", "glrt-", "glcbt-", "gloas-", "glft-", "glagent-", "glimt-", "glsoat-",
+    "BBDC-",
 ];
 
 /// One bounded line: control characters become spaces, known token shapes and URL passwords are taken out.

@@ -67,7 +67,8 @@ impl FromStr for Timestamp {
 
     /// Reads ISO 8601 with any offset, also without its colon (`+1000`), and `2015-05-17 18:08:09 UTC`.
     fn from_str(text: &str) -> Result<Self> {
-        let plain = text.strip_suffix(" UTC").map(|day_and_time| format!("{}Z", day_and_time.replace(' ', "T")));
+        let plain =
+            text.strip_suffix(" UTC").map(|day_and_time| format!("{}Z", day_and_time.replace(' ', "T")));
         plain
             .as_deref()
             .unwrap_or(text)

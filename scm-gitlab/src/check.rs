@@ -5,9 +5,9 @@ use std::time::Instant;
 use futures_util::StreamExt as _;
 use http::Method;
 use scm_core::{
-    CheckOptions, CheckReport, Code, Connection as _, Error, ErrorKind, Identity, ListRepositories, Outcome, Page,
-    Purpose, RepoId, RepositoriesExt as _, Repositories as _, Repository, Result, Role, Route, Rung, RungReport,
-    ServerInfo, TokenInfo, TokenKind, Version,
+    CheckOptions, CheckReport, Code, Connection as _, Error, ErrorKind, Identity, ListRepositories, Outcome,
+    Page, Purpose, RepoId, Repositories as _, RepositoriesExt as _, Repository, Result, Role, Route, Rung,
+    RungReport, ServerInfo, TokenInfo, TokenKind, Version,
 };
 use url::Url;
 
@@ -89,9 +89,10 @@ impl Climber<'_> {
         let seen = error.to_string();
         match error.kind() {
             // The API is there; it wants another credential, which the next rung looks at.
-            ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => {
-                RungReport::passed(Rung::Product, "GitLab's API answers; it tells its version to valid tokens only")
-            }
+            ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => RungReport::passed(
+                Rung::Product,
+                "GitLab's API answers; it tells its version to valid tokens only",
+            ),
             ErrorKind::NotFound => match self.find_root().await {
                 Some(root) => RungReport::passed(Rung::Product, &seen).with_failure(
                     Code::UrlNotRoot,
@@ -150,10 +151,13 @@ impl Climber<'_> {
         let mut root = self.gitlab.pipeline.base().clone();
         while root.path() != "/" {
             root.path_segments_mut().ok()?.pop_if_empty().pop().push("");
-            let found = self.gitlab.at(&root).ok()?.operation("check").send(api(Method::GET, &["version"])).await;
+            let found =
+                self.gitlab.at(&root).ok()?.operation("check").send(api(Method::GET, &["version"])).await;
             let is_api = match found {
                 Ok(answer) => answer.json::<WireVersion>().is_ok(),
-                Err(error) => matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::PermissionDenied),
+                Err(error) => {
+                    matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::PermissionDenied)
+                }
             };
             if is_api {
                 return Some(root);
@@ -209,7 +213,11 @@ impl Climber<'_> {
         if let Some(expires) = token.expires_at {
             let days = expires.days_since(today);
             if token.active == Some(false) || days < 0 {
-                return rung.with_failure(Code::AuthExpired, format!("the token expired on {expires}"), NEW_TOKEN);
+                return rung.with_failure(
+                    Code::AuthExpired,
+                    format!("the token expired on {expires}"),
+                    NEW_TOKEN,
+                );
             }
             if days <= i32::from(self.opts.warn_days) {
                 rung = rung.with_warning(
@@ -236,11 +244,12 @@ impl Climber<'_> {
         }
         let since = Instant::now();
         let rung = match token.and_then(|token| token.scopes.as_deref()) {
-            None => RungReport::passed(Rung::Scopes, "the server does not tell the token's scopes").with_warning(
-                Code::ScopeUnknown,
-                "the scopes of this kind of token cannot be read",
-                "Make sure that it has the scope api, which allows everything, git included.",
-            ),
+            None => RungReport::passed(Rung::Scopes, "the server does not tell the token's scopes")
+                .with_warning(
+                    Code::ScopeUnknown,
+                    "the scopes of this kind of token cannot be read",
+                    "Make sure that it has the scope api, which allows everything, git included.",
+                ),
             Some(scopes) => scope_rung(scopes, self.opts.purpose),
         };
         self.push(rung, since);
@@ -262,12 +271,16 @@ impl Climber<'_> {
         let opts = ListRepositories::default().with_page_size(SAMPLE as u16);
         let listed = self.gitlab.list_repositories_page(&opts, None).await.and_then(Page::into_items);
         let (rung, repositories) = match listed {
-            Ok(repositories) if repositories.is_empty() => {
-                (RungReport::skipped(Rung::Role, "the token is a member of no repository"), Some(repositories))
-            }
+            Ok(repositories) if repositories.is_empty() => (
+                RungReport::skipped(Rung::Role, "the token is a member of no repository"),
+                Some(repositories),
+            ),
             Ok(repositories) => {
                 let needed = self.needed_role();
-                let any = match repositories.iter().any(|repository| repository.role.is_some_and(|role| role >= needed)) {
+                let any = match repositories
+                    .iter()
+                    .any(|repository| repository.role.is_some_and(|role| role >= needed))
+                {
                     true => Ok(true),
                     // The sample may miss the one that counts.
                     false => self.any_with(needed).await,
@@ -295,8 +308,10 @@ impl Climber<'_> {
         }
         let since = Instant::now();
         let sample = sample.unwrap_or_default();
-        let count = if sample.len() < SAMPLE { sample.len().to_string() } else { format!("at least {SAMPLE}") };
-        let mut rung = RungReport::passed(Rung::Repositories, format!("{count} repositories")).with_detail("count", &count);
+        let count =
+            if sample.len() < SAMPLE { sample.len().to_string() } else { format!("at least {SAMPLE}") };
+        let mut rung = RungReport::passed(Rung::Repositories, format!("{count} repositories"))
+            .with_detail("count", &count);
         if sample.is_empty() {
             rung = rung.with_failure(
                 Code::RepositoriesNone,
@@ -371,7 +386,11 @@ fn version_rung(server: &ServerInfo) -> RungReport {
     if server.version >= OLDEST {
         return rung;
     }
-    rung.with_failure(Code::ServerTooOld, seen, format!("Version {OLDEST} or newer is needed. Upgrade the server."))
+    rung.with_failure(
+        Code::ServerTooOld,
+        seen,
+        format!("Version {OLDEST} or newer is needed. Upgrade the server."),
+    )
 }
 
 fn credential_fault(error: &Error) -> RungReport {
@@ -412,7 +431,8 @@ fn describe(token: Option<&TokenInfo>, owner: Option<&Identity>) -> String {
 }
 
 fn scope_rung(scopes: &[String], purpose: Purpose) -> RungReport {
-    let seen = if scopes.is_empty() { "no scopes".to_owned() } else { format!("scopes {}", scopes.join(", ")) };
+    let seen =
+        if scopes.is_empty() { "no scopes".to_owned() } else { format!("scopes {}", scopes.join(", ")) };
     let has = |scope: &str| scopes.iter().any(|given| given == scope);
     let rung = RungReport::passed(Rung::Scopes, &seen).with_detail("scopes", scopes.join(" "));
     // `api` allows everything, git included.
@@ -453,7 +473,8 @@ fn role_rung(repositories: &[Repository], needed: Role, any: bool) -> RungReport
     if too_small.is_empty() {
         return rung;
     }
-    let mut names: Vec<_> = too_small.iter().take(SHOWN).map(|repository| repository.path.to_string()).collect();
+    let mut names: Vec<_> =
+        too_small.iter().take(SHOWN).map(|repository| repository.path.to_string()).collect();
     if too_small.len() > SHOWN {
         names.push(format!("and {} more", too_small.len() - SHOWN));
     }
@@ -467,5 +488,9 @@ fn role_rung(repositories: &[Repository], needed: Role, any: bool) -> RungReport
 /// A rung whose question the server refused to answer.
 fn unreadable(rung: Rung, code: Code, error: &Error) -> RungReport {
     let report = RungReport::passed(rung, error.to_string());
-    report.with_failure(code, error.to_string(), "The repositories of the token cannot be listed; see the rungs before.")
+    report.with_failure(
+        code,
+        error.to_string(),
+        "The repositories of the token cannot be listed; see the rungs before.",
+    )
 }

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use http::Method;
 use scm_core::pipeline::{ApiRequest, ApiResponse, Operation, Pipeline, PipelineConfig};
 use scm_core::{
-    Branches, CallOptions, Capabilities, Checks, CiLogs, Comments, CommitGuard, Commits, Connection, Contents, Error,
-    GitAccess, PullRequests, RepoId, Repositories, Result, Revision, Scm, ServerInfo, Tokens, Transport, Webhooks,
+    Branches, CallOptions, Capabilities, Checks, CiLogs, Comments, CommitGuard, Commits, Connection,
+    Contents, Error, GitAccess, PullRequests, RepoId, Repositories, Result, Revision, Scm, ServerInfo,
+    Tokens, Transport, Webhooks,
 };
 
 use crate::config::GitLabConfig;
@@ -180,8 +181,11 @@ impl Scm for GitLab {
 
 /// `Unsupported` for what this version of the crate does not offer yet.
 pub(crate) fn not_built(operation: &'static str, what: &str) -> Error {
-    Error::unsupported(operation, format!("{what}: not offered by this version of scm-gitlab; use GitLab::request"))
-        .with_provider(PROVIDER)
+    Error::unsupported(
+        operation,
+        format!("{what}: not offered by this version of scm-gitlab; use GitLab::request"),
+    )
+    .with_provider(PROVIDER)
 }
 
 /// A request under `/api/v4`.

@@ -103,9 +103,12 @@ impl fmt::Debug for GitLabConfig {
 /// a secret.
 fn server_root(text: &str) -> Result<Url> {
     let mut url = Url::parse(text.trim()).map_err(|error| {
-        Error::config(format!("the server URL cannot be read ({error}); give it as https://gitlab.company.com"))
+        Error::config(format!(
+            "the server URL cannot be read ({error}); give it as https://gitlab.company.com"
+        ))
     })?;
-    let Some(host) = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https")).map(str::to_owned) else {
+    let Some(host) = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https")).map(str::to_owned)
+    else {
         return Err(Error::config("the server URL must start with https:// or http:// and name a host"));
     };
     if !url.username().is_empty() || url.password().is_some() {

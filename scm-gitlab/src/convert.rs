@@ -1,15 +1,15 @@
 //! Wire → model.
 
 use scm_core::{
-    Branch, Check, CheckId, CheckState, Comment, CommentId, CommentPosition, Commit, DiffSide, EntryKind, Error,
-    ErrorKind, FileMode, FilePath, Identity, Job, JobId, LineRange, Mergeability, MergeBlocker, MergeReason,
-    NamespaceId, Person, Pipeline, PipelineId, PullRequest, PullRequestId, PullRequestState, Readiness, RepoId,
-    Repository, Result, Role, Sha, TokenInfo, TokenKind, TreeEntry, UserName, Visibility,
+    Branch, Check, CheckId, CheckState, Comment, CommentId, CommentPosition, Commit, DiffSide, EntryKind,
+    Error, ErrorKind, FileMode, FilePath, Identity, Job, JobId, LineRange, MergeBlocker, MergeReason,
+    Mergeability, NamespaceId, Person, Pipeline, PipelineId, PullRequest, PullRequestId, PullRequestState,
+    Readiness, RepoId, Repository, Result, Role, Sha, TokenInfo, TokenKind, TreeEntry, UserName, Visibility,
 };
 
 use crate::wire::{
-    WireBranch, WireCommit, WireJob, WireLine, WireMergeRequest, WireNote, WirePipeline, WireProject, WireStatus, WireToken,
-    WireTreeEntry, WireUser, WireUserRef,
+    WireBranch, WireCommit, WireJob, WireLine, WireMergeRequest, WireNote, WirePipeline, WireProject,
+    WireStatus, WireToken, WireTreeEntry, WireUser, WireUserRef,
 };
 
 /// An identifier that came from the server: one that cannot be is a `Decode` error of that item.
@@ -120,7 +120,8 @@ pub(crate) fn branch(wire: WireBranch) -> Result<Branch> {
 pub(crate) fn commit(wire: WireCommit) -> Result<Commit> {
     let message = wire.message.or(wire.title).unwrap_or_default();
     let mut out = Commit::new(told("id", wire.id)?, message);
-    let person = |name: Option<String>, email: Option<String>| Some(Person::as_told(name?, email.unwrap_or_default()));
+    let person =
+        |name: Option<String>, email: Option<String>| Some(Person::as_told(name?, email.unwrap_or_default()));
     out.author = person(wire.author_name, wire.author_email);
     out.authored_at = lenient(wire.authored_date);
     out.committer = person(wire.committer_name, wire.committer_email);
@@ -219,8 +220,13 @@ pub(crate) fn mergeability(detailed: Option<&str>, has_conflicts: Option<bool>) 
         "draft_status" => MergeReason::Draft,
         "not_open" => MergeReason::NotOpen,
         "merge_request_blocked" | "blocked_status" => MergeReason::BlockedByOther,
-        "jira_association_missing" | "locked_paths" | "locked_lfs_files" | "merge_time" | "policies_denied"
-        | "security_policy_violations" | "title_regex" => MergeReason::Policy,
+        "jira_association_missing"
+        | "locked_paths"
+        | "locked_lfs_files"
+        | "merge_time"
+        | "policies_denied"
+        | "security_policy_violations"
+        | "title_regex" => MergeReason::Policy,
         other => MergeReason::Unknown(other.to_owned()),
     };
     Mergeability::blocked(MergeBlocker::new(reason, status))
@@ -249,7 +255,8 @@ pub(crate) fn comment(wire: WireNote) -> Result<Comment> {
         let lines = last.and_then(|last| LineRange::lines(side, first.unwrap_or(last), last).ok());
         out.position = match (path, lines) {
             (Some(path), Some(lines)) => {
-                let old_path = position.old_path.and_then(|old| FilePath::new(old).ok()).filter(|old| *old != path);
+                let old_path =
+                    position.old_path.and_then(|old| FilePath::new(old).ok()).filter(|old| *old != path);
                 CommentPosition::Lines { path, old_path, lines }
             }
             (Some(path), None) if position.position_type.as_deref() == Some("file") => {
@@ -264,9 +271,12 @@ pub(crate) fn comment(wire: WireNote) -> Result<Comment> {
 /// State of a pipeline, job or status.
 pub(crate) fn check_state(status: &str) -> CheckState {
     match status {
-        "created" | "waiting_for_resource" | "preparing" | "waiting_for_callback" | "pending" | "scheduled" => {
-            CheckState::Pending
-        }
+        "created"
+        | "waiting_for_resource"
+        | "preparing"
+        | "waiting_for_callback"
+        | "pending"
+        | "scheduled" => CheckState::Pending,
         // Still at work, although its end is known.
         "running" | "canceling" => CheckState::Running,
         "success" => CheckState::Success,
@@ -313,8 +323,11 @@ pub(crate) fn job_check(job: Job, sha: Option<Sha>) -> Result<Check> {
 
 pub(crate) fn status_check(wire: WireStatus) -> Result<Check> {
     let id = wire.id.to_string();
-    let mut out =
-        Check::new(CheckId::new(id)?, wire.name.unwrap_or_else(|| "default".to_owned()), check_state(&wire.status));
+    let mut out = Check::new(
+        CheckId::new(id)?,
+        wire.name.unwrap_or_else(|| "default".to_owned()),
+        check_state(&wire.status),
+    );
     out.description = wire.description;
     out.url = lenient(wire.target_url);
     out.sha = lenient(wire.sha);
@@ -365,9 +378,22 @@ mod tests {
             assert_eq!(mergeability(Some(status), None).readiness, Readiness::Checking, "{status}");
         }
         for status in [
-            "commits_status", "ci_must_pass", "ci_still_running", "discussions_not_resolved", "draft_status", "not_open",
-            "not_approved", "merge_request_blocked", "status_checks_must_pass", "jira_association_missing", "conflict",
-            "need_rebase", "locked_paths", "locked_lfs_files", "merge_time", "security_policy_violations",
+            "commits_status",
+            "ci_must_pass",
+            "ci_still_running",
+            "discussions_not_resolved",
+            "draft_status",
+            "not_open",
+            "not_approved",
+            "merge_request_blocked",
+            "status_checks_must_pass",
+            "jira_association_missing",
+            "conflict",
+            "need_rebase",
+            "locked_paths",
+            "locked_lfs_files",
+            "merge_time",
+            "security_policy_violations",
             "requested_changes",
         ] {
             let reason = blocked(status).unwrap();

@@ -117,8 +117,8 @@ fn title(html: &str) -> Option<String> {
 /// Kind of an answer, and whether it passes, where the kind alone does not tell.
 fn classify(status: StatusCode, said: &Said, operation: &str) -> (ErrorKind, Option<bool>) {
     use ErrorKind::{
-        Conflict, Decode, InvalidInput, NotFound, PermissionDenied, PreconditionFailed, RateLimited, Unauthenticated,
-        Unavailable,
+        Conflict, Decode, InvalidInput, NotFound, PermissionDenied, PreconditionFailed, RateLimited,
+        Unauthenticated, Unavailable,
     };
     let text = said.message.as_str();
     let has = |words: &str| text.contains(words);
@@ -184,8 +184,8 @@ mod tests {
     #[test]
     fn every_error_body_decodes() {
         use ErrorKind::{
-            Conflict, InvalidInput, NotFound, PermissionDenied, PreconditionFailed, RateLimited, Unauthenticated,
-            Unavailable,
+            Conflict, InvalidInput, NotFound, PermissionDenied, PreconditionFailed, RateLimited,
+            Unauthenticated, Unavailable,
         };
         let json = "application/json";
         #[rustfmt::skip]

@@ -71,10 +71,15 @@ fn next_link(header: &str) -> Option<&str> {
             c == ',' && !quoted
         });
         let (own, following) = parameters.split_at(length.unwrap_or(parameters.len()));
-        let is_next = own.split(';').filter_map(|parameter| parameter.split_once('=')).any(|(name, value)| {
-            name.trim().eq_ignore_ascii_case("rel")
-                && value.trim().trim_matches('"').split_ascii_whitespace().any(|rel| rel.eq_ignore_ascii_case("next"))
-        });
+        let is_next =
+            own.split(';').filter_map(|parameter| parameter.split_once('=')).any(|(name, value)| {
+                name.trim().eq_ignore_ascii_case("rel")
+                    && value
+                        .trim()
+                        .trim_matches('"')
+                        .split_ascii_whitespace()
+                        .any(|rel| rel.eq_ignore_ascii_case("next"))
+            });
         if is_next {
             return Some(target);
         }
@@ -87,14 +92,20 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
     }
 
     #[test]
     fn the_next_link_is_found_in_every_form() {
         for (header, next) in [
             (r#"<https://h/a?page=2>; rel="next""#, Some("https://h/a?page=2")),
-            (r#"<https://h/a?page=1>; rel="prev", <https://h/a?x=1,2&page=3>; rel="next", <https://h/z>; rel="last""#, Some("https://h/a?x=1,2&page=3")),
+            (
+                r#"<https://h/a?page=1>; rel="prev", <https://h/a?x=1,2&page=3>; rel="next", <https://h/z>; rel="last""#,
+                Some("https://h/a?x=1,2&page=3"),
+            ),
             (r#"<https://h/a>; title="a, b"; rel="next""#, Some("https://h/a")),
             ("<https://h/a>; rel=next", Some("https://h/a")),
             (r#"<https://h/a>; rel="first next""#, Some("https://h/a")),
@@ -109,7 +120,10 @@ mod tests {
 
     #[test]
     fn only_the_query_of_a_link_is_used() {
-        let link = headers(&[("link", r#"<https://other.example/api/v4/projects?id_after=7&per_page=2>; rel="next""#)]);
+        let link = headers(&[(
+            "link",
+            r#"<https://other.example/api/v4/projects?id_after=7&per_page=2>; rel="next""#,
+        )]);
         assert_eq!(next_query(&link, "per_page=2").as_deref(), Some("id_after=7&per_page=2"));
     }
 

@@ -261,7 +261,14 @@ impl CodeReport {
     /// A report.
     #[must_use]
     pub fn new(key: impl Into<String>, title: impl Into<String>) -> Self {
-        Self { key: key.into(), title: title.into(), details: None, passed: None, url: None, annotations: Vec::new() }
+        Self {
+            key: key.into(),
+            title: title.into(),
+            details: None,
+            passed: None,
+            url: None,
+            annotations: Vec::new(),
+        }
     }
 
     /// Sets the details.

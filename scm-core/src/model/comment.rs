@@ -105,7 +105,9 @@ impl LineRange {
     /// `InvalidInput` for line 0, or an end before the start.
     pub fn lines(side: DiffSide, start: u32, end: u32) -> Result<Self> {
         if start == 0 || end < start {
-            return Err(Error::invalid(format!("lines {start} to {end}: lines count from 1, and the end not before")));
+            return Err(Error::invalid(format!(
+                "lines {start} to {end}: lines count from 1, and the end not before"
+            )));
         }
         Ok(Self { side, start, end })
     }

@@ -514,7 +514,9 @@ impl FileChange {
     /// `InvalidInput` for a create or chmod.
     pub fn with_last_commit(mut self, sha: Sha) -> Result<Self> {
         match &mut self {
-            Self::Update { last_commit, .. } | Self::Delete { last_commit, .. } | Self::Rename { last_commit, .. } => {
+            Self::Update { last_commit, .. }
+            | Self::Delete { last_commit, .. }
+            | Self::Rename { last_commit, .. } => {
                 *last_commit = Some(sha);
                 Ok(self)
             }
@@ -578,7 +580,10 @@ mod tests {
         for (changes, words) in [
             (vec![], "at least one change"),
             (vec![FileChange::update(path("a"), "1"), FileChange::delete(path("a"))], "two changes"),
-            (vec![FileChange::rename(path("a"), path("b")), FileChange::create(path("b"), "1")], "two changes"),
+            (
+                vec![FileChange::rename(path("a"), path("b")), FileChange::create(path("b"), "1")],
+                "two changes",
+            ),
             (vec![FileChange::create(path("a"), "1"), FileChange::create(path("a/b"), "1")], "a directory"),
         ] {
             let error = commit(changes).validate().unwrap_err();
@@ -590,7 +595,8 @@ mod tests {
     #[test]
     fn the_operation_id_is_a_trailer_that_reads_back() {
         for message in ["Subject", "Subject\n\nBody text.\n", "Subject\n\nBody.\n\nSigned-off-by: A <a@b>"] {
-            let new = NewCommit::on_branch("b".parse().unwrap(), message).with_operation_id("op-1".parse().unwrap());
+            let new = NewCommit::on_branch("b".parse().unwrap(), message)
+                .with_operation_id("op-1".parse().unwrap());
             let written = Commit::new("a".repeat(40).parse().unwrap(), new.full_message());
             assert!(new.is_operation_of(&written), "{}", written.message);
             assert_eq!(written.trailer("signed-off-by").is_some(), message.contains("Signed"));

@@ -25,8 +25,8 @@ pub use content::{ByteStream, EntryKind, File, FileMode, LfsPointer, TreeEntry};
 pub use git::GitRemote;
 pub use identity::{Identity, Product, ServerInfo, TokenInfo, TokenKind, Version};
 pub use pull_request::{
-    Alignment, Approvals, MergeBlocker, MergeReason, Mergeability, NewPullRequest, PullRequest, PullRequestState,
-    PullRequestStatus, Readiness,
+    Alignment, Approvals, MergeBlocker, MergeReason, Mergeability, NewPullRequest, PullRequest,
+    PullRequestState, PullRequestStatus, Readiness,
 };
 pub use repository::{Namespace, NamespaceKind, Repository, Role, Visibility};
 pub use webhook::{NewWebhook, Webhook, WebhookDelivery, WebhookEvent};

@@ -47,7 +47,12 @@ pub trait Branches: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Those of [`create_branch`](Self::create_branch), without `Conflict`.
-    async fn ensure_branch(&self, repo: &RepoId, name: &BranchName, from: &Revision) -> Result<Ensured<Branch>> {
+    async fn ensure_branch(
+        &self,
+        repo: &RepoId,
+        name: &BranchName,
+        from: &Revision,
+    ) -> Result<Ensured<Branch>> {
         match self.branch(repo, name).await {
             Ok(branch) => return Ok(Ensured::unchanged(branch)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -43,7 +43,8 @@ pub trait Comments: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `NotFound` for the thread.
-    async fn reply(&self, repo: &RepoId, id: PullRequestId, thread: &ThreadId, body: &str) -> Result<Comment>;
+    async fn reply(&self, repo: &RepoId, id: PullRequestId, thread: &ThreadId, body: &str)
+    -> Result<Comment>;
 
     /// Replaces the text. Idempotent.
     ///
@@ -119,9 +120,12 @@ async fn find_marked<C: Comments + ?Sized>(
 ) -> Result<Option<Comment>> {
     use futures_util::StreamExt as _;
     let opts = &ListComments::default();
-    let pages = Pages::new(None, None, |at| async move {
-        comments.list_comments_page(repo, id, opts, at.as_ref()).await
-    });
+    let pages =
+        Pages::new(
+            None,
+            None,
+            |at| async move { comments.list_comments_page(repo, id, opts, at.as_ref()).await },
+        );
     let mut items = pages.items(None);
     while let Some(comment) = items.next().await {
         let comment = comment?;

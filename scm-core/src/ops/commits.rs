@@ -26,8 +26,12 @@ pub trait Commits: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `NotFound` for the repository or revision, `InvalidInput` for a foreign cursor.
-    async fn list_commits_page(&self, repo: &RepoId, opts: &ListCommits, at: Option<&Cursor>)
-    -> Result<Page<Commit>>;
+    async fn list_commits_page(
+        &self,
+        repo: &RepoId,
+        opts: &ListCommits,
+        at: Option<&Cursor>,
+    ) -> Result<Page<Commit>>;
 
     /// What `to` has that `from` lacks: commits and changed files.
     ///
@@ -36,7 +40,13 @@ pub trait Commits: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `NotFound` for the repository or a revision.
-    async fn compare(&self, repo: &RepoId, from: &Revision, to: &Revision, opts: &Compare) -> Result<Comparison>;
+    async fn compare(
+        &self,
+        repo: &RepoId,
+        from: &Revision,
+        to: &Revision,
+        opts: &Compare,
+    ) -> Result<Comparison>;
 
     /// One page of the files that a commit changed against its first parent.
     ///

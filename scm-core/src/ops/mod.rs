@@ -28,8 +28,8 @@ pub use connection::Connection;
 pub use contents::{Archive, ArchiveFormat, Contents, ListTree};
 pub use git_access::GitAccess;
 pub use pull_requests::{
-    Align, AlignStrategy, Approve, ListPullRequests, MergePullRequest, MergeStrategy, MergeWhen, PullRequests,
-    UpdatePullRequest,
+    Align, AlignStrategy, Approve, ListPullRequests, MergePullRequest, MergeStrategy, MergeWhen,
+    PullRequests, UpdatePullRequest,
 };
 pub use repositories::{ArchivedFilter, ListNamespaces, ListRepositories, Repositories};
 pub use tokens::{RotateToken, SecretSink, Tokens};

@@ -289,7 +289,16 @@ impl UpdatePullRequest {
 
     /// Does it change nothing?
     pub fn is_empty(&self) -> bool {
-        let Self { title, description, target_branch, draft, add_labels, remove_labels, assignees, reviewers } = self;
+        let Self {
+            title,
+            description,
+            target_branch,
+            draft,
+            add_labels,
+            remove_labels,
+            assignees,
+            reviewers,
+        } = self;
         title.is_none()
             && description.is_none()
             && target_branch.is_none()

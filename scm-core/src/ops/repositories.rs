@@ -42,7 +42,11 @@ pub trait Repositories: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `NotFound` for a parent that cannot be seen, `InvalidInput` for a foreign cursor.
-    async fn list_namespaces_page(&self, opts: &ListNamespaces, at: Option<&Cursor>) -> Result<Page<Namespace>>;
+    async fn list_namespaces_page(
+        &self,
+        opts: &ListNamespaces,
+        at: Option<&Cursor>,
+    ) -> Result<Page<Namespace>>;
 
     /// Cuts one listing into up to `parts` that can be read at the same time and together give every repository
     /// exactly once. The default is the listing itself, as one part.

@@ -51,12 +51,7 @@ impl Gate {
     pub(super) fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
         let all = limits.concurrent.max(1);
         let bulk = all.saturating_sub(limits.reserved).max(1);
-        Self {
-            all: Semaphore::new(all),
-            bulk: Semaphore::new(bulk),
-            paused_until: Mutex::new(None),
-            clock,
-        }
+        Self { all: Semaphore::new(all), bulk: Semaphore::new(bulk), paused_until: Mutex::new(None), clock }
     }
 
     pub(super) async fn enter(&self, priority: Priority) -> Permit<'_> {

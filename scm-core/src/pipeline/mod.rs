@@ -11,8 +11,8 @@ mod trace;
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{self, Either};
@@ -156,7 +156,10 @@ impl Pipeline {
             base.set_path(&path);
         }
         let gate = limit::Gate::new(config.limits, Arc::clone(&config.clock));
-        Ok(Self { shared: Arc::new(Shared { config, dialect, gate, last_credential: Mutex::default() }), options: CallOptions::default() })
+        Ok(Self {
+            shared: Arc::new(Shared { config, dialect, gate, last_credential: Mutex::default() }),
+            options: CallOptions::default(),
+        })
     }
 
     /// The same pipeline, with the same limits, for other call options.
@@ -295,7 +298,9 @@ impl Operation {
     }
 
     fn timeout(&self, delivery: Delivery) -> Error {
-        self.finish(Error::new(ErrorKind::Timeout, "the deadline of the call has passed").with_delivery(delivery))
+        self.finish(
+            Error::new(ErrorKind::Timeout, "the deadline of the call has passed").with_delivery(delivery),
+        )
     }
 
     fn finish(&self, error: Error) -> Error {
@@ -345,7 +350,8 @@ impl Operation {
             if in_doubt {
                 self.lost_answer.store(true, Ordering::Relaxed);
             }
-            if error.kind() == ErrorKind::Unauthenticated && !asked_for_fresh && request.body.is_replayable() {
+            if error.kind() == ErrorKind::Unauthenticated && !asked_for_fresh && request.body.is_replayable()
+            {
                 asked_for_fresh = true;
                 if let Some(fresh) = shared.config.credentials.refresh(&credential).await? {
                     refreshed = Some(fresh);
@@ -367,7 +373,9 @@ impl Operation {
             };
             let wait = match policy.decide(&situation, attempt, error.retry_after()) {
                 Decision::GiveUp => return Err(error),
-                Decision::RetryWithin { at_least, jitter } => at_least.max(shared.config.clock.jitter(jitter)),
+                Decision::RetryWithin { at_least, jitter } => {
+                    at_least.max(shared.config.clock.jitter(jitter))
+                }
             };
             let now = shared.config.clock.monotonic();
             if self.deadline.is_some_and(|deadline| now + wait >= deadline) {
@@ -439,7 +447,8 @@ impl Operation {
             let start = read_start(answer).await;
             return Err(self.answer_to_error(&parts, &start));
         }
-        Err(Error::new(ErrorKind::Decode, "the server redirects in a circle").with_delivery(Delivery::Answered))
+        Err(Error::new(ErrorKind::Decode, "the server redirects in a circle")
+            .with_delivery(Delivery::Answered))
     }
 
     /// Where a redirect may lead: GET and HEAD to the same origin, and a byte stream one hop to another https origin,
@@ -462,7 +471,12 @@ impl Operation {
         (to.origin() == base.origin() || (shape == Shape::Stream && to.scheme() == "https")).then_some(to)
     }
 
-    async fn read_whole(&self, parts: &http::response::Parts, answer: Body, request: &ApiRequest) -> Result<Body> {
+    async fn read_whole(
+        &self,
+        parts: &http::response::Parts,
+        answer: Body,
+        request: &ApiRequest,
+    ) -> Result<Body> {
         if request.method == Method::HEAD || parts.status == StatusCode::NO_CONTENT {
             return Ok(Body::empty());
         }
@@ -478,7 +492,9 @@ impl Operation {
         let answer =
             ErrorAnswer { status: parts.status, headers: &parts.headers, body, operation: self.name };
         let mut error = shared.dialect.error(&answer).with_status(parts.status);
-        if let Some(id) = parts.headers.get(shared.dialect.request_id_header()).and_then(|id| id.to_str().ok()) {
+        if let Some(id) =
+            parts.headers.get(shared.dialect.request_id_header()).and_then(|id| id.to_str().ok())
+        {
             error = error.with_request_id(id);
         }
         if matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Unavailable) {

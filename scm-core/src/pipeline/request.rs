@@ -253,7 +253,8 @@ impl ApiResponse {
             return Ok(());
         }
         let kind = self.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no type");
-        let hint = if kind.starts_with("text/html") { "; a login page or a proxy seems to answer" } else { "" };
+        let hint =
+            if kind.starts_with("text/html") { "; a login page or a proxy seems to answer" } else { "" };
         Err(self.error(&format!("expected JSON, got {kind}{hint}")))
     }
 
@@ -312,13 +313,15 @@ mod tests {
     #[test]
     fn segments_are_encoded_and_stay_under_the_root() {
         let base = Url::parse("https://host/gitlab/").unwrap();
-        let request = ApiRequest::new(Method::GET, "api/v4", &["projects", "a/b c", "ä?#%"]).query("x", "1+ 2");
+        let request =
+            ApiRequest::new(Method::GET, "api/v4", &["projects", "a/b c", "ä?#%"]).query("x", "1+ 2");
         assert_eq!(
             request.url(&base).unwrap().as_str(),
             "https://host/gitlab/api/v4/projects/a%2Fb%20c/%C3%A4%3F%23%25?x=1%2B+2"
         );
         for path in ["../admin", "a/%2e%2e/b", "https://evil/x", "//evil/x", "a#b", "a b", "a\\b"] {
-            let error = ApiRequest::to_path(Method::GET, path).and_then(|request| request.url(&base)).unwrap_err();
+            let error =
+                ApiRequest::to_path(Method::GET, path).and_then(|request| request.url(&base)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path}");
         }
         let raw = ApiRequest::to_path(Method::GET, "/api/v4/x%2Fy?a=b").unwrap();

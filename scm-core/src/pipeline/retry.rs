@@ -125,7 +125,9 @@ fn may_repeat(situation: &Situation) -> bool {
         Delivery::Answered if kind == ErrorKind::RateLimited => true,
         // A gateway's 5xx does not tell whether the server behind it acted; a 2xx was cut off.
         Delivery::Answered => match status {
-            Some(status) if status.is_server_error() || status.is_success() => idempotency == Idempotency::Idempotent,
+            Some(status) if status.is_server_error() || status.is_success() => {
+                idempotency == Idempotency::Idempotent
+            }
             // A text that the provider knows as passing and as "nothing done".
             _ => true,
         },
@@ -191,7 +193,8 @@ mod tests {
         for (kind, status, retryable, delivery, expected) in table {
             for (idempotency, expected) in [Idempotent, NotIdempotent, Never].into_iter().zip(expected) {
                 let status = status.map(|status| StatusCode::from_u16(status).unwrap());
-                let situation = Situation { kind, delivery, status, retryable, idempotency, replayable: true };
+                let situation =
+                    Situation { kind, delivery, status, retryable, idempotency, replayable: true };
                 let again = policy.decide(&situation, 1, None) != Decision::GiveUp;
                 assert_eq!(again, expected, "{situation:?}");
                 let spent = Situation { replayable: false, ..situation };
@@ -216,7 +219,10 @@ mod tests {
         let within = |at_least, jitter| Decision::RetryWithin { at_least, jitter };
         assert_eq!(policy.decide(&situation, 1, None), within(Duration::ZERO, Duration::from_millis(500)));
         assert_eq!(policy.decide(&situation, 4, None), within(Duration::ZERO, seconds(4)));
-        assert_eq!(policy.decide(&situation, 1, Some(seconds(60))), within(seconds(60), Duration::from_millis(500)));
+        assert_eq!(
+            policy.decide(&situation, 1, Some(seconds(60))),
+            within(seconds(60), Duration::from_millis(500))
+        );
         assert_eq!(policy.decide(&situation, 1, Some(seconds(86_400))), Decision::GiveUp);
         let many = policy.with_max_attempts(100);
         assert_eq!(many.decide(&situation, 90, None), within(Duration::ZERO, seconds(30)));

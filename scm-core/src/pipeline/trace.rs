@@ -12,8 +12,12 @@ use crate::scm::CallOptions;
 use crate::transport::TransportError;
 
 pub(super) fn operation_span(provider: &'static str, operation: &'static str, options: &CallOptions) -> Span {
-    let span = tracing::info_span!("scm.operation", scm.provider = provider, scm.operation = operation,
-        scm.correlation_id = Empty);
+    let span = tracing::info_span!(
+        "scm.operation",
+        scm.provider = provider,
+        scm.operation = operation,
+        scm.correlation_id = Empty
+    );
     if let Some(id) = &options.correlation_id {
         span.record("scm.correlation_id", id.as_str());
     }

@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 use http::Method;
 use scm_core::{
-    Branch, BranchName, BranchProtection, Branches, Cursor, DeleteBranch, Error, ErrorKind, ListBranches, ListTags,
-    NewTag, Page, RepoId, Repositories as _, Result, Revision, Tag, TagName,
+    Branch, BranchName, BranchProtection, Branches, Cursor, DeleteBranch, Error, ErrorKind, ListBranches,
+    ListTags, NewTag, Page, RepoId, Repositories as _, Result, Revision, Tag, TagName,
 };
 
 use crate::client::{GitLab, not_built, page_size, project_api, reference};
@@ -90,7 +90,9 @@ impl GitLab {
     async fn default_branch_name(&self, repo: &RepoId) -> Result<String> {
         match self.repository(repo).await?.default_branch {
             Some(name) => Ok(name.into()),
-            None => Err(Error::new(ErrorKind::NotFound, "the repository is empty: it has no default branch yet")),
+            None => {
+                Err(Error::new(ErrorKind::NotFound, "the repository is empty: it has no default branch yet"))
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 use http::Method;
 use scm_core::{
-    Check, CheckState, CheckSummary, CheckTarget, Checks, CodeReport, Cursor, Error, Job, JobId, ListPipelines,
-    NewStatus, Page, Pages, Pipeline, PipelineId, RepoId, Result, Sha,
+    Check, CheckState, CheckSummary, CheckTarget, Checks, CodeReport, Cursor, Error, Job, JobId,
+    ListPipelines, NewStatus, Page, Pages, Pipeline, PipelineId, RepoId, Result, Sha,
 };
 
 use crate::client::{GitLab, not_built, page_size, project_api};
@@ -50,7 +50,9 @@ impl Checks for GitLab {
         let size = page_size(opts.page_size)?;
         let request = match opts.pull_request {
             Some(_) if opts.sha.is_some() || opts.branch.is_some() => {
-                return Err(Error::invalid("pipelines of a pull request cannot be narrowed by commit or branch"));
+                return Err(Error::invalid(
+                    "pipelines of a pull request cannot be narrowed by commit or branch",
+                ));
             }
             Some(id) => project_api(Method::GET, repo, &["merge_requests", &id.to_string(), "pipelines"]),
             None => project_api(Method::GET, repo, &["pipelines"])
@@ -68,7 +70,12 @@ impl Checks for GitLab {
         self.operation("pipeline").send(request).await?.json().and_then(convert::pipeline)
     }
 
-    async fn list_jobs_page(&self, repo: &RepoId, pipeline: &PipelineId, at: Option<&Cursor>) -> Result<Page<Job>> {
+    async fn list_jobs_page(
+        &self,
+        repo: &RepoId,
+        pipeline: &PipelineId,
+        at: Option<&Cursor>,
+    ) -> Result<Page<Job>> {
         self.jobs_page(repo, pipeline, None, at).await
     }
 

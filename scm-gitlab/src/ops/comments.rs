@@ -78,7 +78,12 @@ impl Comments for GitLab {
     }
 }
 
-fn notes_api(method: Method, repo: &RepoId, id: PullRequestId, rest: &[&str]) -> scm_core::pipeline::ApiRequest {
+fn notes_api(
+    method: Method,
+    repo: &RepoId,
+    id: PullRequestId,
+    rest: &[&str],
+) -> scm_core::pipeline::ApiRequest {
     let id = id.to_string();
     let mut segments = vec!["merge_requests", &id, "notes"];
     segments.extend_from_slice(rest);

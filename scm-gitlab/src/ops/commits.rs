@@ -5,8 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use scm_core::{
-    Branches as _, Commit, CommitBase, Commits, Compare, Comparison, Cursor, Delivery, Ensured, Error, ErrorKind,
-    FileChange, FileDiff, ListCommits, NewCommit, Page, RepoId, Result, Revision,
+    Branches as _, Commit, CommitBase, Commits, Compare, Comparison, Cursor, Delivery, Ensured, Error,
+    ErrorKind, FileChange, FileDiff, ListCommits, NewCommit, Page, RepoId, Result, Revision,
 };
 
 use crate::client::{GitLab, not_built, page_size, project_api, reference};
@@ -20,7 +20,8 @@ const RESENDS: usize = 2;
 #[async_trait]
 impl Commits for GitLab {
     async fn commit(&self, repo: &RepoId, at: &Revision) -> Result<Commit> {
-        let request = project_api(Method::GET, repo, &["repository", "commits", reference(at)?]).query("stats", false);
+        let request =
+            project_api(Method::GET, repo, &["repository", "commits", reference(at)?]).query("stats", false);
         self.operation("commit").send(request).await?.json().and_then(convert::commit)
     }
 
@@ -52,7 +53,12 @@ impl Commits for GitLab {
         Err(not_built("compare", "comparisons of GitLab"))
     }
 
-    async fn list_commit_files_page(&self, _: &RepoId, _: &Revision, _: Option<&Cursor>) -> Result<Page<FileDiff>> {
+    async fn list_commit_files_page(
+        &self,
+        _: &RepoId,
+        _: &Revision,
+        _: Option<&Cursor>,
+    ) -> Result<Page<FileDiff>> {
         Err(not_built("list_commit_files", "diffs of GitLab"))
     }
 
@@ -64,7 +70,8 @@ impl Commits for GitLab {
         for left in (0..=RESENDS).rev() {
             let sent = project_api(Method::POST, repo, &["repository", "commits"]).json(&request)?;
             let answer = operation.send(sent).await;
-            let error = match answer.and_then(|answer| answer.json::<WireCommit>()).and_then(convert::commit) {
+            let error = match answer.and_then(|answer| answer.json::<WireCommit>()).and_then(convert::commit)
+            {
                 Ok(made) => return Ok(Ensured::created(made)),
                 Err(error) => error,
             };
@@ -94,7 +101,10 @@ impl GitLab {
     /// Refuses what the API could only do less exactly than asked.
     async fn check_guards(&self, repo: &RepoId, commit: &NewCommit) -> Result<()> {
         if commit.signer.is_some() {
-            return Err(Error::unsupported("create_commit", "GitLab's API takes no signature of the caller's"));
+            return Err(Error::unsupported(
+                "create_commit",
+                "GitLab's API takes no signature of the caller's",
+            ));
         }
         match &commit.base {
             CommitBase::Existing { expected_head: Some(_) } => Err(Error::unsupported(
@@ -105,7 +115,10 @@ impl GitLab {
             CommitBase::Empty => match self.branch(repo, &commit.branch).await {
                 Ok(_) => Err(Error::new(
                     ErrorKind::Conflict,
-                    format!("the branch '{}' exists already; the first commit goes into an empty repository", commit.branch),
+                    format!(
+                        "the branch '{}' exists already; the first commit goes into an empty repository",
+                        commit.branch
+                    ),
                 )),
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
                 Err(error) => Err(error),
@@ -116,7 +129,8 @@ impl GitLab {
 
     /// Looks for the commit on its branch: by operation id, else by parent and message at the branch's tip.
     async fn written(&self, repo: &RepoId, commit: &NewCommit) -> Result<Option<Commit>> {
-        let opts = ListCommits::default().with_from(Revision::Branch(commit.branch.clone())).with_page_size(20);
+        let opts =
+            ListCommits::default().with_from(Revision::Branch(commit.branch.clone())).with_page_size(20);
         let newest = match self.list_commits_page(repo, &opts, None).await {
             Ok(page) => page.into_items()?,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -146,7 +160,9 @@ fn branch_is_taken(commit: &NewCommit, error: &Error) -> bool {
 fn answer_is_lost(error: &Error) -> bool {
     match error.delivery() {
         Delivery::Unknown => error.kind() != ErrorKind::Cancelled,
-        Delivery::Answered => error.status().is_some_and(|status| status.is_success() || status.is_server_error()),
+        Delivery::Answered => {
+            error.status().is_some_and(|status| status.is_success() || status.is_server_error())
+        }
         _ => false,
     }
 }
@@ -214,7 +230,8 @@ fn push_actions<'a>(change: &'a FileChange, actions: &mut Vec<WireAction<'a>>) -
         }),
         FileChange::Rename { from, to, content, last_commit } => {
             let encoded = content.as_ref().map(|content| encode(content));
-            let (text, encoding) = encoded.map_or((None, None), |(text, encoding)| (Some(text), Some(encoding)));
+            let (text, encoding) =
+                encoded.map_or((None, None), |(text, encoding)| (Some(text), Some(encoding)));
             actions.push(WireAction {
                 action: "move",
                 file_path: to.as_str(),

@@ -15,7 +15,11 @@ impl Connection for GitLab {
     }
 
     async fn identity(&self) -> Result<Identity> {
-        self.operation("identity").send(api(Method::GET, &["user"])).await?.json::<WireUser>().and_then(convert::identity)
+        self.operation("identity")
+            .send(api(Method::GET, &["user"]))
+            .await?
+            .json::<WireUser>()
+            .and_then(convert::identity)
     }
 
     async fn server(&self) -> Result<ServerInfo> {
@@ -49,7 +53,9 @@ impl Connection for GitLab {
         let wire = match self.operation("token").send(request).await {
             Ok(answer) => answer.json::<WireToken>()?,
             // OAuth and job tokens have no such page; a scope may be too small for it.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => return Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         };
         // Whose it is tells its kind; a token without the scope for that still has its own facts.

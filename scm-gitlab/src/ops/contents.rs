@@ -2,11 +2,11 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, HeaderValue};
 use http::Method;
+use http::header::{ACCEPT, HeaderValue};
 use scm_core::{
-    Archive, BlobId, ByteStream, Contents, Cursor, Error, ErrorKind, File, FileMode, FilePath, ListTree, Page, RepoId,
-    Repositories as _, Result, Revision, Sha, TreeEntry,
+    Archive, BlobId, ByteStream, Contents, Cursor, Error, ErrorKind, File, FileMode, FilePath, ListTree,
+    Page, RepoId, Repositories as _, Result, Revision, Sha, TreeEntry,
 };
 
 use crate::client::{GitLab, not_built, page_size, project_api, reference};
@@ -27,14 +27,18 @@ impl Contents for GitLab {
             })?,
             Some("text") => Bytes::from(wire.content),
             Some(other) => {
-                return Err(Error::new(ErrorKind::Decode, format!("a content encoding of its own: '{other}'")));
+                return Err(Error::new(
+                    ErrorKind::Decode,
+                    format!("a content encoding of its own: '{other}'"),
+                ));
             }
         };
         let mut file = File::new(path.clone(), content);
         file.blob_id = wire.blob_id.and_then(|id| BlobId::new(id).ok());
         file.last_commit = wire.last_commit_id.and_then(|id| Sha::new(id).ok());
-        file.mode =
-            wire.execute_filemode.map(|executable| if executable { FileMode::Executable } else { FileMode::Regular });
+        file.mode = wire
+            .execute_filemode
+            .map(|executable| if executable { FileMode::Executable } else { FileMode::Regular });
         Ok(file)
     }
 
@@ -84,7 +88,12 @@ impl Contents for GitLab {
 
 impl GitLab {
     /// GitLab answers 404 for the tree and log of an empty repository; an empty repository has an empty one.
-    pub(crate) async fn empty_page_for<T>(&self, repo: &RepoId, at: &Revision, error: Error) -> Result<Page<T>> {
+    pub(crate) async fn empty_page_for<T>(
+        &self,
+        repo: &RepoId,
+        at: &Revision,
+        error: Error,
+    ) -> Result<Page<T>> {
         if error.kind() == ErrorKind::NotFound && *at == Revision::Head {
             if let Ok(repository) = self.repository(repo).await {
                 if repository.empty == Some(true) {

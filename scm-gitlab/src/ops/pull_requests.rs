@@ -2,10 +2,10 @@ use async_trait::async_trait;
 use http::Method;
 use scm_core::pipeline::{ApiRequest, Idempotency};
 use scm_core::{
-    Align, Alignment, Approvals, Approve, BranchName, ByteStream, Checks, Cursor, Ensured, Error, ErrorKind, FileDiff,
-    ListPullRequests, MergePullRequest, MergeStrategy, MergeWhen, Mergeability, NewPullRequest, Page, PullRequest,
-    PullRequestId, PullRequestState, PullRequestStatus, PullRequests, RepoId, Repositories as _, Result, Sha,
-    UpdatePullRequest, UserName,
+    Align, Alignment, Approvals, Approve, BranchName, ByteStream, Checks, Cursor, Ensured, Error, ErrorKind,
+    FileDiff, ListPullRequests, MergePullRequest, MergeStrategy, MergeWhen, Mergeability, NewPullRequest,
+    Page, PullRequest, PullRequestId, PullRequestState, PullRequestStatus, PullRequests, RepoId,
+    Repositories as _, Result, Sha, UpdatePullRequest, UserName,
 };
 use serde::Serialize;
 
@@ -43,20 +43,27 @@ impl PullRequests for GitLab {
         let request = project_api(Method::POST, source, &["merge_requests"]).json(&body)?;
         let operation = self.operation("create_pull_request");
         let answer = operation.send(request).await;
-        let error = match answer.and_then(|answer| answer.json::<WireMergeRequest>()).and_then(convert::pull_request) {
-            Ok(made) => return Ok(Ensured::created(made)),
-            Err(error) => error,
-        };
+        let error =
+            match answer.and_then(|answer| answer.json::<WireMergeRequest>()).and_then(convert::pull_request)
+            {
+                Ok(made) => return Ok(Ensured::created(made)),
+                Err(error) => error,
+            };
         if error.kind() == ErrorKind::Conflict {
             if let Some(id) = existing_id(error.message()) {
                 let found = self.pull_request(repo, id).await?;
-                return Ok(if operation.lost_an_answer() { Ensured::created(found) } else { Ensured::unchanged(found) });
+                return Ok(if operation.lost_an_answer() {
+                    Ensured::created(found)
+                } else {
+                    Ensured::unchanged(found)
+                });
             }
         }
         if operation.lost_an_answer() {
             // The work may have been done although its answer never came.
             let source_repository = new.source_repository.as_ref();
-            let found = self.find_pull_request(repo, &new.source_branch, &new.target_branch, source_repository).await;
+            let found =
+                self.find_pull_request(repo, &new.source_branch, &new.target_branch, source_repository).await;
             return found.ok().flatten().map(Ensured::created).ok_or(error);
         }
         Err(error)
@@ -282,8 +289,11 @@ impl GitLab {
             return Ok(now);
         }
         if matches!(now.state, PullRequestState::Merged | PullRequestState::Merging) {
-            return Err(Error::new(ErrorKind::Conflict, format!("the merge request !{id} is merged already"))
-                .with_operation(operation));
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("the merge request !{id} is merged already"),
+            )
+            .with_operation(operation));
         }
         let body = WireUpdateMergeRequest { state_event: Some(event), ..WireUpdateMergeRequest::default() };
         self.put_merge_request(operation, repo, id, &body).await

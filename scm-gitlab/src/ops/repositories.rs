@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 use http::Method;
 use scm_core::{
-    ArchivedFilter, Cursor, ListNamespaces, ListRepositories, Namespace, Page, RepoId, Repositories, Repository,
-    Result, Role,
+    ArchivedFilter, Cursor, ListNamespaces, ListRepositories, Namespace, Page, RepoId, Repositories,
+    Repository, Result, Role,
 };
 
 use crate::client::{GitLab, api, not_built, page_size, project_api};

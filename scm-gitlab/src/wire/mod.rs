@@ -12,5 +12,6 @@ pub(crate) use content::{
 };
 pub(crate) use instance::{WireMetadata, WireProject, WireToken, WireUser, WireUserRef, WireVersion};
 pub(crate) use merge_request::{
-    WireCreateMergeRequest, WireLine, WireMerge, WireMergeRequest, WireNote, WireNoteBody, WireUpdateMergeRequest,
+    WireCreateMergeRequest, WireLine, WireMerge, WireMergeRequest, WireNote, WireNoteBody,
+    WireUpdateMergeRequest,
 };
