@@ -201,13 +201,13 @@ impl<T: Unpin> Stream for Items<'_, T> {
         }
         loop {
             // Poll the page ahead even while items are left, so that its request makes progress.
-            if this.ahead.is_none() {
-                if let Some(pages) = &mut this.pages {
-                    match Pin::new(pages).poll_next(cx) {
-                        Poll::Ready(Some(page)) => this.ahead = Some(page),
-                        Poll::Ready(None) => this.pages = None,
-                        Poll::Pending => {}
-                    }
+            if this.ahead.is_none()
+                && let Some(pages) = &mut this.pages
+            {
+                match Pin::new(pages).poll_next(cx) {
+                    Poll::Ready(Some(page)) => this.ahead = Some(page),
+                    Poll::Ready(None) => this.pages = None,
+                    Poll::Pending => {}
                 }
             }
             if let Some(item) = this.queue.pop_front() {

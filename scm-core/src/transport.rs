@@ -109,7 +109,9 @@ impl fmt::Display for Route {
 }
 
 /// A stream of chunks. The mutex is never locked: it makes a body shareable by reference, as requests are.
-struct BoxStream(Mutex<Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> + Send>>>);
+struct BoxStream(Mutex<Pin<Box<Chunks>>>);
+
+type Chunks = dyn Stream<Item = Result<Bytes, TransportError>> + Send;
 
 impl BoxStream {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, TransportError>>> {

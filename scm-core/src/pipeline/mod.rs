@@ -410,10 +410,10 @@ impl Operation {
             if !anonymous {
                 shared.dialect.auth().apply(credential, out.headers_mut())?;
             }
-            if let Some(id) = &self.pipeline.options.correlation_id {
-                if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-                    out.headers_mut().insert(HeaderName::from_static("x-correlation-id"), value);
-                }
+            if let Some(id) = &self.pipeline.options.correlation_id
+                && let Ok(value) = HeaderValue::from_str(id.as_str())
+            {
+                out.headers_mut().insert(HeaderName::from_static("x-correlation-id"), value);
             }
             let span = trace::try_span(&request.method, &url, attempt);
             self.in_doubt.store(true, Ordering::Relaxed);
@@ -497,10 +497,10 @@ impl Operation {
         {
             error = error.with_request_id(id);
         }
-        if matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Unavailable) {
-            if let Some(wait) = retry::wait_from_headers(&parts.headers, shared.config.clock.now()) {
-                error = error.with_retry_after(wait);
-            }
+        if matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Unavailable)
+            && let Some(wait) = retry::wait_from_headers(&parts.headers, shared.config.clock.now())
+        {
+            error = error.with_retry_after(wait);
         }
         error
     }

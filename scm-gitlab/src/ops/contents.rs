@@ -94,12 +94,12 @@ impl GitLab {
         at: &Revision,
         error: Error,
     ) -> Result<Page<T>> {
-        if error.kind() == ErrorKind::NotFound && *at == Revision::Head {
-            if let Ok(repository) = self.repository(repo).await {
-                if repository.empty == Some(true) {
-                    return Ok(Page::new(Vec::new(), None));
-                }
-            }
+        if error.kind() == ErrorKind::NotFound
+            && *at == Revision::Head
+            && let Ok(repository) = self.repository(repo).await
+            && repository.empty == Some(true)
+        {
+            return Ok(Page::new(Vec::new(), None));
         }
         Err(error)
     }

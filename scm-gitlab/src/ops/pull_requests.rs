@@ -7,7 +7,6 @@ use scm_core::{
     Page, PullRequest, PullRequestId, PullRequestState, PullRequestStatus, PullRequests, RepoId,
     Repositories as _, Result, Sha, UpdatePullRequest, UserName,
 };
-use serde::Serialize;
 
 use crate::client::{GitLab, api, not_built, page_size, project_api};
 use crate::convert;
@@ -49,15 +48,15 @@ impl PullRequests for GitLab {
                 Ok(made) => return Ok(Ensured::created(made)),
                 Err(error) => error,
             };
-        if error.kind() == ErrorKind::Conflict {
-            if let Some(id) = existing_id(error.message()) {
-                let found = self.pull_request(repo, id).await?;
-                return Ok(if operation.lost_an_answer() {
-                    Ensured::created(found)
-                } else {
-                    Ensured::unchanged(found)
-                });
-            }
+        if error.kind() == ErrorKind::Conflict
+            && let Some(id) = existing_id(error.message())
+        {
+            let found = self.pull_request(repo, id).await?;
+            return Ok(if operation.lost_an_answer() {
+                Ensured::created(found)
+            } else {
+                Ensured::unchanged(found)
+            });
         }
         if operation.lost_an_answer() {
             // The work may have been done although its answer never came.
@@ -269,7 +268,7 @@ impl GitLab {
         operation: &'static str,
         repo: &RepoId,
         id: PullRequestId,
-        body: &impl Serialize,
+        body: &WireUpdateMergeRequest<'_>,
     ) -> Result<PullRequest> {
         let request = merge_request_api(Method::PUT, repo, id, &[]).json(body)?;
         self.operation(operation).send(request).await?.json().and_then(convert::pull_request)
