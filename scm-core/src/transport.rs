@@ -369,6 +369,11 @@ impl TransportError {
         self.delivery
     }
 
+    /// Whether the same request would have a chance a little later, where that is not left to the kind.
+    pub fn retryable(&self) -> Option<bool> {
+        self.retryable
+    }
+
     /// The check ladder's code for this fault, where it is known.
     pub fn code(&self) -> Option<Code> {
         self.code

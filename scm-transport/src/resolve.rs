@@ -1,0 +1,94 @@
+//! Names to addresses, by the system's resolver, with a time limit and errors that tell two cases apart.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use scm_core::{Code, Delivery, ErrorKind, TransportError};
+use tokio::time::timeout;
+
+/// What resolvers say when there is no such name, by glibc, musl, the BSDs with macOS, and Windows.
+const NOT_FOUND: &[&str] = &[
+    "not known",
+    "no address associated",
+    "does not resolve",
+    "no such host",
+    "no data record",
+    "hostname not found",
+];
+
+/// The system's resolver.
+#[derive(Debug)]
+pub(crate) struct SystemResolver {
+    pub(crate) limit: Duration,
+}
+
+impl Resolve for SystemResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let limit = self.limit;
+        Box::pin(async move {
+            // Port 0 stands for that of the URL.
+            let addresses = lookup(name.as_str(), 0, limit).await?;
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// The addresses of `host`; at least one.
+pub(crate) async fn lookup(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, ResolveError> {
+    let addresses = match timeout(limit, tokio::net::lookup_host((host, port))).await {
+        Ok(Ok(addresses)) => addresses.collect::<Vec<_>>(),
+        Ok(Err(cause)) if is_not_found(&cause) => return Err(ResolveError::NotFound(host.to_owned())),
+        Ok(Err(cause)) => return Err(ResolveError::Failed(host.to_owned(), cause)),
+        Err(_) => return Err(ResolveError::TimedOut(host.to_owned(), limit)),
+    };
+    if addresses.is_empty() { Err(ResolveError::NotFound(host.to_owned())) } else { Ok(addresses) }
+}
+
+fn is_not_found(error: &io::Error) -> bool {
+    let text = error.to_string().to_ascii_lowercase();
+    NOT_FOUND.iter().any(|known| text.contains(known))
+}
+
+/// Why a name has no address.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ResolveError {
+    #[error("no such host: the name {0} does not resolve")]
+    NotFound(String),
+    #[error("the name {0} could not be looked up: {1}")]
+    Failed(String, io::Error),
+    #[error("the name {0} could not be looked up: no answer from the resolver within {1:?}")]
+    TimedOut(String, Duration),
+}
+
+impl ResolveError {
+    pub(crate) fn to_transport(&self) -> TransportError {
+        let error = TransportError::new(ErrorKind::Connect, Delivery::NotSent, self.to_string());
+        match self {
+            Self::NotFound(_) => error.with_code(Code::DnsNotFound).with_retryable(false),
+            Self::Failed(..) | Self::TimedOut(..) => error.with_code(Code::DnsFailed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_not_there_differs_from_a_resolver_that_does_not_answer() {
+        for (text, not_found) in [
+            ("failed to lookup address information: Name or service not known", true),
+            ("failed to lookup address information: nodename nor servname provided, or not known", true),
+            ("failed to lookup address information: Name does not resolve", true),
+            ("failed to lookup address information: No address associated with hostname", true),
+            ("No such host is known. (os error 11001)", true),
+            ("failed to lookup address information: Temporary failure in name resolution", false),
+            ("failed to lookup address information: Non-recoverable failure in name resolution", false),
+            ("failed to lookup address information: Try again", false),
+        ] {
+            assert_eq!(is_not_found(&io::Error::other(text)), not_found, "{text}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The direct route against real sockets on loopback.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod canary;
+mod environment;
+mod faults;
+mod h2;
+mod plain;
+mod probe;
+mod support;
+mod tls;
