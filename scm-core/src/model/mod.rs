@@ -9,6 +9,7 @@ mod commit;
 mod content;
 mod git;
 mod identity;
+mod new_commit;
 mod pull_request;
 mod repository;
 mod webhook;
@@ -17,13 +18,11 @@ pub use check::{
     Annotation, AnnotationLevel, Check, CheckState, CheckSummary, CodeReport, Job, NewStatus, Pipeline,
 };
 pub use comment::{Comment, CommentPosition, DiffSide, LineRange, Marker, NewComment, Resolution};
-pub use commit::{
-    Branch, BranchProtection, Commit, CommitBase, CommitSigner, Comparison, FileAction, FileChange, FileDiff,
-    NewCommit, Person, Tag,
-};
+pub use commit::{Branch, BranchProtection, Commit, Comparison, FileAction, FileDiff, Person, Tag};
 pub use content::{ByteStream, EntryKind, File, FileMode, LfsPointer, TreeEntry};
 pub use git::GitRemote;
 pub use identity::{Identity, Product, ServerInfo, TokenInfo, TokenKind, Version};
+pub use new_commit::{CommitBase, CommitSigner, FileChange, NewCommit};
 pub use pull_request::{
     Alignment, Approvals, MergeBlocker, MergeReason, Mergeability, NewPullRequest, PullRequest,
     PullRequestState, PullRequestStatus, Readiness,
