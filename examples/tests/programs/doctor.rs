@@ -32,7 +32,7 @@ async fn each_token_gets_its_code() {
         .token(spec("api-only", &["api"], Role::Developer))
         .token(spec("expired", &["api"], Role::Developer).expires_at("2020-01-01"))
         .token(spec("readonly", &["read_api", "read_repository"], Role::Developer))
-        .token(spec("foreign", &["api"], Role::None))
+        .token(TokenSpec::new(TokenKind::Group, "foreign").scopes(["api"]))
         .token(spec("revoked", &["api"], Role::Developer).revoked())
         .token(spec("guest", &["api"], Role::Guest))
         .token(TokenSpec::new(TokenKind::Personal, "jane").scopes(["api"]).role(Role::Developer).expires_at("2099-01-01"))
@@ -40,8 +40,8 @@ async fn each_token_gets_its_code() {
         .start()
         .await
         .unwrap();
-    let none: [&str; 0] = [];
-    assert_eq!(codes(&sim, 0, &[]).await, (Some(0), none.map(str::to_owned).to_vec()));
+    // On one of the demonstration's repositories everybody is only a reporter.
+    assert_eq!(codes(&sim, 0, &[]).await, (Some(0), vec!["role.partial".to_owned()]));
     assert_eq!(codes(&sim, 1, &[]).await.0, Some(0), "api alone is enough");
     assert_eq!(codes(&sim, 2, &[]).await, (Some(1), vec!["auth.expired".to_owned()]));
     assert_eq!(codes(&sim, 3, &[]).await, (Some(1), vec!["scope.missing".to_owned()]));
@@ -49,12 +49,12 @@ async fn each_token_gets_its_code() {
     assert_eq!(codes(&sim, 4, &[]).await, (Some(1), vec!["repositories.none".to_owned()]));
     assert_eq!(codes(&sim, 5, &[]).await, (Some(1), vec!["auth.revoked".to_owned()]));
     assert_eq!(codes(&sim, 6, &[]).await, (Some(1), vec!["role.insufficient".to_owned()]));
-    assert_eq!(codes(&sim, 7, &[]).await, (Some(0), vec!["auth.personal_token".to_owned()]));
+    assert_eq!(codes(&sim, 7, &[]).await, (Some(0), vec!["auth.personal_token".to_owned(), "role.partial".to_owned()]));
     assert_eq!(codes(&sim, 8, &[]).await.0, Some(0));
     let named = ["--repository", "demo/web", "--repository", "demo/nowhere", "--repository", "demo/legacy"];
     assert_eq!(
         codes(&sim, 0, &named).await,
-        (Some(1), vec!["repository.not_visible".to_owned(), "repository.write_denied".to_owned()])
+        (Some(1), ["role.partial", "repository.not_visible", "repository.write_denied"].map(str::to_owned).to_vec())
     );
     sim.clock().advance(Duration::from_secs(1));
     sim.shutdown().await;

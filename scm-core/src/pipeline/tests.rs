@@ -136,7 +136,7 @@ impl Dialect for TestDialect {
             401 => ErrorKind::Unauthenticated,
             429 => ErrorKind::RateLimited,
             500.. => ErrorKind::Unavailable,
-            300..400 => ErrorKind::NotFound,
+            300..=399 => ErrorKind::NotFound,
             _ => ErrorKind::InvalidInput,
         };
         Error::new(kind, String::from_utf8_lossy(answer.body))

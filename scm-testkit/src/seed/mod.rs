@@ -1,0 +1,27 @@
+//! Repositories to start with.
+
+mod demo;
+
+use crate::sim::gitlab::PipelineScript;
+
+/// One repository of a seed.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SeedRepository {
+    /// Full path, such as `demo/web`.
+    pub path: &'static str,
+    /// One line about it.
+    pub description: &'static str,
+    /// Files of the first commit, by path.
+    pub files: Vec<(&'static str, String)>,
+    /// Whether it has no commit at all.
+    pub empty: bool,
+    /// Whether it is archived.
+    pub archived: bool,
+    /// The most a token's user may be there.
+    pub read_only: bool,
+    /// What happens on a push; `None` for no CI.
+    pub pipeline: Option<PipelineScript>,
+}
+
+pub use demo::demo;

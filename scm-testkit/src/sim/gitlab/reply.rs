@@ -1,0 +1,129 @@
+//! Answers and refusals in the product's words.
+
+use serde_json::{Value, json};
+
+use crate::sim::repo::GitError;
+
+/// What an endpoint answers.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Content,
+}
+
+#[derive(Debug)]
+pub(crate) enum Content {
+    Empty,
+    Json(Value),
+    Bytes {
+        content_type: String,
+        bytes: Vec<u8>,
+    },
+    /// The output of a program, handed on while it runs.
+    Program {
+        content_type: String,
+        command: Box<std::process::Command>,
+    },
+}
+
+pub(crate) type Outcome = Result<Reply, Failure>;
+
+impl Reply {
+    pub(crate) fn ok(value: Value) -> Self {
+        Self::json(200, value)
+    }
+
+    pub(crate) fn created(value: Value) -> Self {
+        Self::json(201, value)
+    }
+
+    pub(crate) fn json(status: u16, value: Value) -> Self {
+        Self { status, headers: Vec::new(), body: Content::Json(value) }
+    }
+
+    pub(crate) fn no_content() -> Self {
+        Self { status: 204, headers: Vec::new(), body: Content::Empty }
+    }
+
+    pub(crate) fn bytes(content_type: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        let body = Content::Bytes { content_type: content_type.into(), bytes: bytes.into() };
+        Self { status: 200, headers: Vec::new(), body }
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+/// A refusal. Boxed: it carries a whole answer.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) Box<Reply>);
+
+impl Failure {
+    pub(crate) fn message(status: u16, message: impl Into<Value>) -> Self {
+        Self(Box::new(Reply::json(status, json!({ "message": message.into() }))))
+    }
+
+    /// A refusal by the framework below the application, which says `error`.
+    pub(crate) fn error(status: u16, error: impl Into<String>) -> Self {
+        Self(Box::new(Reply::json(status, json!({ "error": error.into() }))))
+    }
+
+    pub(crate) fn not_found(what: &str) -> Self {
+        Self::message(404, format!("404 {what} Not Found"))
+    }
+
+    pub(crate) fn nothing_here() -> Self {
+        Self::message(404, "404 Not Found")
+    }
+
+    pub(crate) fn forbidden() -> Self {
+        Self::message(403, "403 Forbidden")
+    }
+
+    pub(crate) fn forbidden_because(reason: &str) -> Self {
+        Self::message(403, format!("403 Forbidden - {reason}"))
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        Self::message(401, "401 Unauthorized")
+    }
+
+    pub(crate) fn bad_request(reason: &str) -> Self {
+        Self::message(400, format!("400 Bad request - {reason}"))
+    }
+
+    pub(crate) fn plain(text: impl Into<String>) -> Self {
+        Self::message(400, text.into())
+    }
+
+    pub(crate) fn not_allowed() -> Self {
+        Self::message(405, "405 Method Not Allowed")
+    }
+
+    pub(crate) fn invalid_token(description: &str) -> Self {
+        let body = json!({ "error": "invalid_token", "error_description": description });
+        let challenge = format!(
+            "Bearer realm=\"Protected by OAuth 2.0\", error=\"invalid_token\", error_description=\"{description}\""
+        );
+        Self(Box::new(Reply::json(401, body).header("WWW-Authenticate", challenge)))
+    }
+
+    pub(crate) fn insufficient_scope(enough: &[&str]) -> Self {
+        let body = json!({
+            "error": "insufficient_scope",
+            "error_description": "The request requires higher privileges than provided by the access token.",
+            "scope": enough.join(" "),
+        });
+        Self(Box::new(Reply::json(403, body)))
+    }
+}
+
+impl From<GitError> for Failure {
+    fn from(error: GitError) -> Self {
+        tracing::error!(%error, "git failed");
+        Self::message(500, "500 Internal Server Error")
+    }
+}
