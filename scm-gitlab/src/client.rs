@@ -204,20 +204,20 @@ pub(crate) fn project_api(method: Method, repo: &RepoId, rest: &[&str]) -> ApiRe
 ///
 /// # Errors
 /// `InvalidInput` for 0 or more than the server gives.
-pub(crate) fn page_size(wanted: Option<u16>) -> Result<u16> {
+pub(crate) fn page_size(operation: &Operation, wanted: Option<u16>) -> Result<u16> {
     match wanted.unwrap_or(MAX_PAGE) {
         size @ 1..=MAX_PAGE => Ok(size),
-        size => Err(Error::invalid(format!("a page size of {size}: GitLab takes 1 to {MAX_PAGE}"))),
+        size => Err(operation.invalid(format!("a page size of {size}: GitLab takes 1 to {MAX_PAGE}"))),
     }
 }
 
 /// How GitLab reads a revision: by short name. A tag wins over a branch of the same name, as in git.
-pub(crate) fn reference(revision: &Revision) -> Result<&str> {
+pub(crate) fn reference<'a>(operation: &Operation, revision: &'a Revision) -> Result<&'a str> {
     match revision {
         Revision::Head => Ok("HEAD"),
         Revision::Branch(name) => Ok(name.as_str()),
         Revision::Tag(name) => Ok(name.as_str()),
         Revision::Commit(sha) => Ok(sha.as_str()),
-        other => Err(Error::unsupported("revision", format!("GitLab knows no revision such as '{other}'"))),
+        other => Err(operation.invalid(format!("GitLab knows no revision such as '{other}'"))),
     }
 }

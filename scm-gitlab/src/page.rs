@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use http::header::LINK;
 use scm_core::pipeline::{ApiRequest, Operation};
-use scm_core::{Cursor, Error, Page, Result};
+use scm_core::{Cursor, Page, Result};
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
@@ -27,10 +27,10 @@ where
     let request = match at {
         None => request,
         Some(cursor) => {
-            let token = cursor.token_for(PROVIDER, operation.name())?;
+            let token = cursor.token_for(PROVIDER, operation.name()).map_err(|error| operation.own(error))?;
             match token.split_once('?') {
                 Some((of, query)) if of == path => request.raw_query(query),
-                _ => return Err(Error::invalid("the cursor belongs to another list of the same kind")),
+                _ => return Err(operation.invalid("the cursor belongs to another list of the same kind")),
             }
         }
     };

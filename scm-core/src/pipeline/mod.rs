@@ -297,24 +297,30 @@ impl Operation {
         Ok(())
     }
 
-    fn timeout(&self, delivery: Delivery) -> Error {
-        self.finish(
-            Error::new(ErrorKind::Timeout, "the deadline of the call has passed").with_delivery(delivery),
-        )
+    /// An error of this operation before anything was sent: the caller's input cannot be.
+    pub fn invalid(&self, message: impl AsRef<str>) -> Error {
+        self.own(Error::invalid(message))
     }
 
-    fn finish(&self, error: Error) -> Error {
+    /// Names this operation and its provider in an error that arose outside of [`send`](Self::send).
+    pub fn own(&self, error: Error) -> Error {
         error.with_provider(self.pipeline.shared.dialect.provider()).with_operation(self.name)
+    }
+
+    fn timeout(&self, delivery: Delivery) -> Error {
+        self.own(
+            Error::new(ErrorKind::Timeout, "the deadline of the call has passed").with_delivery(delivery),
+        )
     }
 
     async fn within_deadline<T>(&self, run: impl Future<Output = Result<T>>) -> Result<T> {
         let clock = self.pipeline.clock();
         let run = run.instrument(self.span.clone());
-        let Some(deadline) = self.deadline else { return run.await.map_err(|error| self.finish(error)) };
+        let Some(deadline) = self.deadline else { return run.await.map_err(|error| self.own(error)) };
         let left = deadline.saturating_duration_since(clock.monotonic());
         // `select` polls `run` first: an answer that came in time counts, also at the last moment.
         match future::select(pin!(run), pin!(clock.sleep(left))).await {
-            Either::Left((done, _)) => done.map_err(|error| self.finish(error)),
+            Either::Left((done, _)) => done.map_err(|error| self.own(error)),
             Either::Right(_) => {
                 let in_doubt = self.in_doubt.load(Ordering::Relaxed);
                 Err(self.timeout(if in_doubt { Delivery::Unknown } else { Delivery::NotSent }))

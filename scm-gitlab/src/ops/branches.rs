@@ -1,5 +1,6 @@
 use async_trait::async_trait;
 use http::Method;
+use scm_core::pipeline::Operation;
 use scm_core::{
     Branch, BranchName, BranchProtection, Branches, Cursor, DeleteBranch, Error, ErrorKind, ListBranches,
     ListTags, NewTag, Page, RepoId, Repositories as _, Result, Revision, Tag, TagName,
@@ -23,21 +24,24 @@ impl Branches for GitLab {
         opts: &ListBranches,
         at: Option<&Cursor>,
     ) -> Result<Page<Branch>> {
+        let operation = self.operation("list_branches");
+        let search = opts.search.as_deref().map(|text| plain_search(&operation, text)).transpose()?;
         let request = project_api(Method::GET, repo, &["repository", "branches"])
-            .query_some("search", opts.search.as_deref().map(plain_search).transpose()?)
-            .query("per_page", page_size(opts.page_size)?);
-        list_page(&self.operation("list_branches"), request, at, convert::branch).await
+            .query_some("search", search)
+            .query("per_page", page_size(&operation, opts.page_size)?);
+        list_page(&operation, request, at, convert::branch).await
     }
 
     async fn create_branch(&self, repo: &RepoId, name: &BranchName, from: &Revision) -> Result<Branch> {
+        let operation = self.operation("create_branch");
         let from = match from {
             // The parameter takes no `HEAD`.
-            Revision::Head => self.default_branch_name(repo).await?,
-            from => reference(from)?.to_owned(),
+            Revision::Head => self.default_branch_name(&operation, repo).await?,
+            from => reference(&operation, from)?.to_owned(),
         };
         let body = WireCreateBranch { branch: name.as_str(), reference: &from };
         let request = project_api(Method::POST, repo, &["repository", "branches"]).json(&body)?;
-        self.operation("create_branch").send(request).await?.json().and_then(convert::branch)
+        operation.send(request).await?.json().and_then(convert::branch)
     }
 
     async fn delete_branch(&self, repo: &RepoId, name: &BranchName, opts: &DeleteBranch) -> Result<()> {
@@ -87,20 +91,23 @@ impl Branches for GitLab {
 }
 
 impl GitLab {
-    async fn default_branch_name(&self, repo: &RepoId) -> Result<String> {
+    async fn default_branch_name(&self, operation: &Operation, repo: &RepoId) -> Result<String> {
         match self.repository(repo).await?.default_branch {
             Some(name) => Ok(name.into()),
             None => {
-                Err(Error::new(ErrorKind::NotFound, "the repository is empty: it has no default branch yet"))
+                let empty = "the repository is empty: it has no default branch yet";
+                Err(operation.own(Error::new(ErrorKind::NotFound, empty)))
             }
         }
     }
 }
 
 /// GitLab reads `^` at the start and `$` at the end of a search as anchors; no branch name can hold `^`.
-fn plain_search(text: &str) -> Result<&str> {
+fn plain_search<'a>(operation: &Operation, text: &'a str) -> Result<&'a str> {
     if text.starts_with('^') || text.ends_with('$') {
-        return Err(Error::invalid(format!("'{text}': a branch search is plain text, without '^' and '$'")));
+        return Err(
+            operation.invalid(format!("'{text}': a branch search is plain text, without '^' and '$'"))
+        );
     }
     Ok(text)
 }

@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 use http::Method;
 use scm_core::{
-    Check, CheckState, CheckSummary, CheckTarget, Checks, CodeReport, Cursor, Error, Job, JobId,
-    ListPipelines, NewStatus, Page, Pages, Pipeline, PipelineId, RepoId, Result, Sha,
+    Check, CheckState, CheckSummary, CheckTarget, Checks, CodeReport, Commits as _, Cursor, Error, Job,
+    JobId, ListPipelines, NewStatus, Page, Pages, Pipeline, PipelineId, RepoId, Result, Revision, Sha,
 };
 
 use crate::client::{GitLab, not_built, page_size, project_api};
@@ -24,6 +24,10 @@ impl Checks for GitLab {
             CheckTarget::Commit(sha) => {
                 let opts = ListPipelines::default().with_sha(sha.clone()).with_page_size(1);
                 let newest = self.list_pipelines_page(repo, &opts, None).await?.items.into_iter().next();
+                if newest.is_none() {
+                    // No pipeline, or no such commit: the list is empty for both.
+                    self.commit(repo, &Revision::Commit(sha.clone())).await?;
+                }
                 (newest.transpose()?, Some(sha.clone()))
             }
             other => return Err(Error::unsupported("check_summary", format!("no checks of {other:?}"))),
@@ -32,9 +36,10 @@ impl Checks for GitLab {
     }
 
     async fn list_checks_page(&self, repo: &RepoId, sha: &Sha, at: Option<&Cursor>) -> Result<Page<Check>> {
+        let operation = self.operation("list_checks");
         let request = project_api(Method::GET, repo, &["repository", "commits", sha.as_str(), "statuses"])
-            .query("per_page", page_size(None)?);
-        list_page(&self.operation("list_checks"), request, at, convert::status_check).await
+            .query("per_page", page_size(&operation, None)?);
+        list_page(&operation, request, at, convert::status_check).await
     }
 
     async fn publish_status(&self, _: &RepoId, _: &Sha, _: &NewStatus) -> Result<Check> {
@@ -47,12 +52,13 @@ impl Checks for GitLab {
         opts: &ListPipelines,
         at: Option<&Cursor>,
     ) -> Result<Page<Pipeline>> {
-        let size = page_size(opts.page_size)?;
+        let operation = self.operation("list_pipelines");
+        let size = page_size(&operation, opts.page_size)?;
         let request = match opts.pull_request {
             Some(_) if opts.sha.is_some() || opts.branch.is_some() => {
-                return Err(Error::invalid(
-                    "pipelines of a pull request cannot be narrowed by commit or branch",
-                ));
+                return Err(
+                    operation.invalid("pipelines of a pull request cannot be narrowed by commit or branch")
+                );
             }
             Some(id) => project_api(Method::GET, repo, &["merge_requests", &id.to_string(), "pipelines"]),
             None => project_api(Method::GET, repo, &["pipelines"])
@@ -62,7 +68,7 @@ impl Checks for GitLab {
                 .query_some("ref", opts.branch.as_ref()),
         };
         let request = request.query("per_page", size);
-        list_page(&self.operation("list_pipelines"), request, at, convert::pipeline).await
+        list_page(&operation, request, at, convert::pipeline).await
     }
 
     async fn pipeline(&self, repo: &RepoId, pipeline: &PipelineId) -> Result<Pipeline> {
@@ -143,9 +149,10 @@ impl GitLab {
         scope: Option<&str>,
         at: Option<&Cursor>,
     ) -> Result<Page<Job>> {
+        let operation = self.operation("list_jobs");
         let request = project_api(Method::GET, repo, &["pipelines", pipeline.as_str(), "jobs"])
             .query_some("scope[]", scope)
-            .query("per_page", page_size(None)?);
-        list_page(&self.operation("list_jobs"), request, at, convert::job).await
+            .query("per_page", page_size(&operation, None)?);
+        list_page(&operation, request, at, convert::job).await
     }
 }

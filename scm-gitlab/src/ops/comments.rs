@@ -1,5 +1,6 @@
 use async_trait::async_trait;
 use http::{Method, StatusCode};
+use scm_core::pipeline::{ApiRequest, Operation};
 use scm_core::{
     Comment, CommentId, CommentPosition, Comments, Cursor, Error, ErrorKind, ListComments, NewComment, Page,
     PullRequestId, RepoId, Resolution, Result, ThreadId,
@@ -19,11 +20,12 @@ impl Comments for GitLab {
         opts: &ListComments,
         at: Option<&Cursor>,
     ) -> Result<Page<Comment>> {
+        let operation = self.operation("list_comments");
         let request = notes_api(Method::GET, repo, id, &[])
             .query("sort", "asc")
             .query("order_by", "created_at")
-            .query("per_page", page_size(opts.page_size)?);
-        let mut page = list_page(&self.operation("list_comments"), request, at, convert::comment).await?;
+            .query("per_page", page_size(&operation, opts.page_size)?);
+        let mut page = list_page(&operation, request, at, convert::comment).await?;
         if !opts.system.unwrap_or(false) {
             page.items.retain(|item| item.as_ref().map_or(true, |comment| !comment.system));
         }
@@ -37,10 +39,11 @@ impl Comments for GitLab {
         if new.position != CommentPosition::General {
             return Err(not_built("create_comment", "comments on files and lines of GitLab"));
         }
-        let request = notes_api(Method::POST, repo, id, &[]).json(&body(&new.body)?)?;
-        let answer = self.operation("create_comment").send(request).await?;
+        let operation = self.operation("create_comment");
+        let request = notes_api(Method::POST, repo, id, &[]).json(&body(&operation, &new.body)?)?;
+        let answer = operation.send(request).await?;
         if answer.status() == StatusCode::ACCEPTED {
-            return Err(Error::invalid(
+            return Err(operation.invalid(
                 "GitLab carried the text out as quick actions and made no comment; start no line with '/'",
             )
             .with_status(answer.status()));
@@ -59,8 +62,9 @@ impl Comments for GitLab {
         comment: &CommentId,
         text: &str,
     ) -> Result<Comment> {
-        let request = notes_api(Method::PUT, repo, id, &[comment.as_str()]).json(&body(text)?)?;
-        self.operation("edit_comment").send(request).await?.json().and_then(convert::comment)
+        let operation = self.operation("edit_comment");
+        let request = notes_api(Method::PUT, repo, id, &[comment.as_str()]).json(&body(&operation, text)?)?;
+        operation.send(request).await?.json().and_then(convert::comment)
     }
 
     async fn delete_comment(&self, repo: &RepoId, id: PullRequestId, comment: &CommentId) -> Result<()> {
@@ -78,21 +82,16 @@ impl Comments for GitLab {
     }
 }
 
-fn notes_api(
-    method: Method,
-    repo: &RepoId,
-    id: PullRequestId,
-    rest: &[&str],
-) -> scm_core::pipeline::ApiRequest {
+fn notes_api(method: Method, repo: &RepoId, id: PullRequestId, rest: &[&str]) -> ApiRequest {
     let id = id.to_string();
     let mut segments = vec!["merge_requests", &id, "notes"];
     segments.extend_from_slice(rest);
     project_api(method, repo, &segments)
 }
 
-fn body(text: &str) -> Result<WireNoteBody<'_>> {
+fn body<'a>(operation: &Operation, text: &'a str) -> Result<WireNoteBody<'a>> {
     if text.trim().is_empty() {
-        return Err(Error::invalid("a comment needs a text"));
+        return Err(operation.invalid("a comment needs a text"));
     }
     Ok(WireNoteBody { body: text })
 }

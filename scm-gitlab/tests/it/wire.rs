@@ -7,8 +7,8 @@ use futures_util::StreamExt as _;
 use scm_core::pipeline::{ApiRequest, RetryPolicy};
 use scm_core::{
     CheckOptions, CheckReport, Code, CommitsExt as _, Error, ErrorKind, FileChange, FilePath, ListBranches,
-    ListCommits, ListRepositories, MergePullRequest, NewComment, NewCommit, NewPullRequest, PullRequestId, RepoId,
-    RepositoriesExt as _, Revision, Scm, Sha, StaticCredential, Transport,
+    ListCommits, ListRepositories, MergePullRequest, NewComment, NewCommit, NewPullRequest, PullRequestId,
+    RepoId, RepositoriesExt as _, Revision, Scm, Sha, StaticCredential, Transport,
 };
 use scm_gitlab::{GitLab, GitLabConfig};
 use scm_transport::{DirectTransport, Network};
@@ -138,7 +138,8 @@ async fn a_moved_project_is_followed_under_our_own_root() {
         .set_body_string(format!("This resource has been moved permanently to {to}"));
     answer(&server, "GET", "/api/v4/projects/group%2Fsub%2Frepo", moved).await;
     answer(&server, "GET", "/api/v4/projects/42", ok(project(42))).await;
-    let refused = json!({"message": "405 Method Not Allowed - Non GET methods are not allowed for moved projects"});
+    let refused =
+        json!({"message": "405 Method Not Allowed - Non GET methods are not allowed for moved projects"});
     answer(
         &server,
         "POST",
@@ -156,11 +157,15 @@ async fn a_moved_project_is_followed_under_our_own_root() {
 #[tokio::test]
 async fn quick_actions_in_place_of_a_comment_are_told() {
     let server = MockServer::start().await;
-    let done = ResponseTemplate::new(202).set_body_json(json!({"commands_changes": {}, "summary": ["Closed"]}));
+    let done =
+        ResponseTemplate::new(202).set_body_json(json!({"commands_changes": {}, "summary": ["Closed"]}));
     answer(&server, "POST", "/api/v4/projects/group%2Fsub%2Frepo/merge_requests/7/notes", done).await;
     let new = NewComment::new("/close");
-    let error =
-        gitlab(&server, "").comments().create_comment(&repo(), PullRequestId::new(7), &new).await.unwrap_err();
+    let error = gitlab(&server, "")
+        .comments()
+        .create_comment(&repo(), PullRequestId::new(7), &new)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("quick actions"), "{error}");
 }
@@ -179,7 +184,8 @@ async fn a_merge_whose_answer_was_lost_is_looked_up_and_not_sent_again() {
     answer(&server, "GET", at, ok(merge_request("merged"))).await;
     let opts = MergePullRequest::default().with_expected_head(sha('a'));
     let gitlab = gitlab(&server, "");
-    let merged = gitlab.pull_requests().merge_pull_request(&repo(), PullRequestId::new(7), &opts).await.unwrap();
+    let merged =
+        gitlab.pull_requests().merge_pull_request(&repo(), PullRequestId::new(7), &opts).await.unwrap();
     assert_eq!(merged.state, scm_core::PullRequestState::Merged);
     // Merged at another tip: that was not our merge.
     let stale = MergePullRequest::default().with_expected_head(sha('b'));
@@ -192,9 +198,7 @@ async fn a_merge_whose_answer_was_lost_is_looked_up_and_not_sent_again() {
 #[tokio::test]
 async fn a_commit_whose_answer_was_lost_is_found_on_its_branch() {
     let commits = "/api/v4/projects/group%2Fsub%2Frepo/repository/commits";
-    let log = |message: &str, parent: char| {
-        json!([{"id": "c".repeat(40), "message": message, "parent_ids": [parent.to_string().repeat(40)]}])
-    };
+    let log = |message: &str, parent: char| json!([{"id": "c".repeat(40), "message": message, "parent_ids": [parent.to_string().repeat(40)]}]);
     let plain = NewCommit::on_new_branch("fix".parse().unwrap(), sha('a'), "Fix it")
         .with_change(FileChange::update("a.txt".parse().unwrap(), "1"));
     let named = plain.clone().with_operation_id("op-1".parse().unwrap());
@@ -250,7 +254,8 @@ async fn a_fork_is_never_mistaken_for_our_own_branch() {
     )
     .await;
     let (source, target) = ("fix".parse().unwrap(), "main".parse().unwrap());
-    let found = gitlab(&server, "").pull_requests().find_pull_request(&repo(), &source, &target, None).await.unwrap();
+    let found =
+        gitlab(&server, "").pull_requests().find_pull_request(&repo(), &source, &target, None).await.unwrap();
     assert_eq!(found.unwrap().source_repository.unwrap().as_str(), "1");
 }
 
@@ -271,8 +276,9 @@ async fn a_raw_request_takes_the_whole_pipeline() {
 
 async fn check(server: &MockServer, context: &str, opts: &CheckOptions) -> CheckReport {
     let token = Arc::new(StaticCredential::token(TOKEN.into()));
-    let config =
-        GitLabConfig::new(&format!("{}{context}", server.uri()), token).unwrap().with_retry(RetryPolicy::never());
+    let config = GitLabConfig::new(&format!("{}{context}", server.uri()), token)
+        .unwrap()
+        .with_retry(RetryPolicy::never());
     let transport = Transport::new(DirectTransport::new(&Network::new()).unwrap());
     GitLab::new(config, transport).unwrap().connection().check(opts).await
 }
@@ -348,7 +354,11 @@ async fn no_failure_shows_the_token() {
     let echo = format!("your token {TOKEN} is bad, see /x?private_token={TOKEN}");
     let bodies = [
         (401, json!({"message": echo}).to_string(), "application/json"),
-        (403, json!({"error": "insufficient_scope", "error_description": echo}).to_string(), "application/json"),
+        (
+            403,
+            json!({"error": "insufficient_scope", "error_description": echo}).to_string(),
+            "application/json",
+        ),
         (400, json!({"message": {"base": [echo]}}).to_string(), "application/json"),
         (500, format!("<html><title>{echo}</title>"), "text/html"),
         (429, echo.clone(), "text/plain"),

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use scm_core::{Capabilities, Error, ErrorKind, Scm};
 
 use super::fixture::{Fixture, Repo, RepoSpec, TokenSpec};
+use crate::sim::SimError;
 
 /// Result inside the suite.
 pub type Result<T, E = Stop> = std::result::Result<T, E>;
@@ -53,6 +54,20 @@ impl From<Error> for Stop {
         Self::failed(error.report())
     }
 }
+
+/// What breaks around a case fails it, with the place that asked.
+macro_rules! fails {
+    ($($error:ty),+ $(,)?) => {$(
+        impl From<$error> for Stop {
+            #[track_caller]
+            fn from(error: $error) -> Self {
+                Self::failed(error)
+            }
+        }
+    )+};
+}
+
+fails!(SimError, serde_json::Error, std::io::Error, tokio::task::JoinError, url::ParseError);
 
 /// How a case ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,35 +148,41 @@ pub struct Ctx {
     pub fixture: Arc<dyn Fixture>,
     /// What the provider says it can do.
     pub capabilities: Capabilities,
-    name: &'static str,
+    /// What every name starts with.
+    prefix: String,
     made: AtomicUsize,
 }
 
 impl Ctx {
-    /// For one case: what it makes is named after `case`, so that cases do not meet.
+    /// For one case: what it makes is named after `run` and `case`, so that neither runs nor cases meet.
     ///
     /// # Errors
     /// When the provider does not tell its capabilities.
-    pub async fn new(scm: Arc<dyn Scm>, fixture: Arc<dyn Fixture>, case: &Case) -> scm_core::Result<Self> {
+    pub async fn new(
+        scm: Arc<dyn Scm>,
+        fixture: Arc<dyn Fixture>,
+        run: &str,
+        case: &Case,
+    ) -> scm_core::Result<Self> {
         let capabilities = scm.capabilities().await?;
-        Ok(Self::with_capabilities(scm, fixture, capabilities, case))
+        Ok(Self::with_capabilities(scm, fixture, capabilities, run, case))
     }
 
     pub(super) fn with_capabilities(
         scm: Arc<dyn Scm>,
         fixture: Arc<dyn Fixture>,
         capabilities: Capabilities,
+        run: &str,
         case: &Case,
     ) -> Self {
-        Self { scm, fixture, capabilities, name: case.name, made: AtomicUsize::new(0) }
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        let prefix = format!("{run}-{}", case.name).chars().map(plain).collect();
+        Self { scm, fixture, capabilities, prefix, made: AtomicUsize::new(0) }
     }
 
-    /// A name that nothing else on the server has: `conf-…` of letters, digits and `-`.
+    /// A name that nothing else on the server has: the run's and the case's, of letters, digits and `-`.
     pub fn unique(&self) -> String {
-        let n = self.made.fetch_add(1, Ordering::Relaxed);
-        let case: String =
-            self.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        format!("conf-{case}-{n}")
+        format!("{}-{}", self.prefix, self.made.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A private repository with the token's user as a member who may push, one README and `files`.

@@ -352,7 +352,7 @@ pub async fn control_is_refused(ctx: &Ctx) -> Result<()> {
 }
 
 fn status(state: CheckState) -> Result<NewStatus> {
-    let url = "https://ci.example.com/runs/1?a=1&b=2".parse().map_err(super::Stop::failed)?;
+    let url = "https://ci.example.com/runs/1?a=1&b=2".parse()?;
     Ok(NewStatus::new("scm/security", state)
         .with_name("Security")
         .with_url(url)

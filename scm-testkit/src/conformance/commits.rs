@@ -670,7 +670,7 @@ pub async fn create_holds_the_expected_head_or_says_no(ctx: &Ctx) -> Result<()> 
     nothing_comes_of(ctx, &repo, gone, &[ErrorKind::Conflict]).await
 }
 
-/// The trailer names the operation, on a new branch and on one that is there.
+/// The trailer names the operation, on a new branch and on one that is there; the same one again is not done twice.
 pub async fn create_with_an_operation_id_is_found_again(ctx: &Ctx) -> Result<()> {
     let repo = ctx.repository().await?;
     let new = NewCommit::on_new_branch("operation".parse()?, repo.head()?, "With an id\n\nBody.")
@@ -679,6 +679,8 @@ pub async fn create_with_an_operation_id_is_found_again(ctx: &Ctx) -> Result<()>
     let made = create(ctx, &repo, &new).await?;
     let read = ctx.scm.commits().commit(&repo.id, &made.sha.into()).await?;
     ensure!(new.is_operation_of(&read), "the trailer is missing in {:?}", read.message);
+    let again = ctx.scm.commits().create_commit(&repo.id, &new).await?;
+    ensure_eq!((again.change, &again.value.sha), (Change::Unchanged, &read.sha), "the same operation again");
     let on_top = NewCommit::on_branch("operation".parse()?, "Another")
         .with_operation_id(OperationId::new("job-2")?)
         .with_change(FileChange::create(path("b")?, "1"));

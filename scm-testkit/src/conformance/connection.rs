@@ -57,12 +57,8 @@ async fn report(ctx: &Ctx, scm: &dyn Scm, opts: &CheckOptions) -> Result<CheckRe
             ensure!(!finding.seen.is_empty() && !finding.remedy.is_empty(), "{code}: no words to act on");
         }
     }
-    let json = serde_json::to_string(&report).map_err(Stop::failed)?;
-    ensure_eq!(
-        serde_json::from_str::<CheckReport>(&json).map_err(Stop::failed)?,
-        report,
-        "read back from JSON"
-    );
+    let json = serde_json::to_string(&report)?;
+    ensure_eq!(serde_json::from_str::<CheckReport>(&json)?, report, "read back from JSON");
     ctx.no_secret("a check report", &format!("{json} {report} {report:?}"))?;
     Ok(report)
 }

@@ -52,6 +52,57 @@ fn every_method_has_a_case() {
     assert!(unknown.is_empty(), "cases for what is not there: {unknown:#?}");
 }
 
+/// The functions of a source file by name, with their text.
+fn functions(path: &Path) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let starts = ["async fn ", "pub async fn ", "fn ", "pub fn ", "pub(super) async fn ", "pub(super) fn "];
+    let mut functions = BTreeMap::new();
+    let mut open: Option<(String, String)> = None;
+    for line in text.lines() {
+        if let Some(rest) = starts.iter().find_map(|start| line.strip_prefix(start)) {
+            let name = rest.split(['(', '<']).next().unwrap_or_default();
+            open = Some((name.to_owned(), String::new()));
+        }
+        if let Some((_, body)) = &mut open {
+            body.push_str(line);
+            body.push('\n');
+        }
+        if line == "}" {
+            functions.extend(open.take());
+        }
+    }
+    functions
+}
+
+/// Does `name` call `method`, itself or by the functions it calls?
+fn calls(known: &BTreeMap<String, String>, name: &str, method: &str, seen: &mut BTreeSet<String>) -> bool {
+    let Some(body) = known.get(name).filter(|_| seen.insert(name.to_owned())) else { return false };
+    body.contains(&format!(".{method}("))
+        || known
+            .keys()
+            .filter(|other| body.contains(&format!("{other}(")))
+            .any(|other| calls(known, other, method, seen))
+}
+
+#[test]
+fn every_case_calls_what_it_says_it_covers() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/conformance");
+    let shared = functions(&dir.join("support.rs"));
+    for case in super::all() {
+        let (module, name) = case.name.split_once('.').unwrap();
+        let mut known = functions(&dir.join(format!("{module}.rs")));
+        known.extend(shared.clone());
+        for method in case.methods {
+            let method = method.split("::").nth(1).unwrap();
+            assert!(
+                calls(&known, name, method, &mut BTreeSet::new()),
+                "{} does not call {method}",
+                case.name
+            );
+        }
+    }
+}
+
 #[test]
 fn every_capability_that_a_case_needs_is_a_field() {
     let fields: BTreeMap<String, serde_json::Value> =

@@ -66,7 +66,7 @@ async fn git(at: &Path, remote: &GitRemote, args: &[&str]) -> Result<String> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(Stop::unavailable("git is not installed here"));
         }
-        output => output.map_err(Stop::failed)?,
+        output => output?,
     };
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.success(), "git {} failed: {said}", args.first().unwrap_or(&""));
@@ -82,14 +82,14 @@ fn basic(username: &str, password: &str) -> String {
 pub async fn git_clones_with_it(ctx: &Ctx) -> Result<()> {
     let repo = ctx.repository_with(RepoSpec::new().with_file("dir/a b.txt", "content\n")).await?;
     let remote = ctx.scm.git().git_remote(&repo.id).await?;
-    let dir = tempfile::tempdir().map_err(Stop::failed)?;
+    let dir = tempfile::tempdir()?;
     git(dir.path(), &remote, &["clone", "--quiet", remote.url.as_str(), "copy"]).await?;
     let copy = dir.path().join("copy");
-    let content = std::fs::read_to_string(copy.join("dir/a b.txt")).map_err(Stop::failed)?;
+    let content = std::fs::read_to_string(copy.join("dir/a b.txt"))?;
     ensure_eq!(content, "content\n", "a file of the clone");
     let head = git(&copy, &remote, &["rev-parse", "HEAD"]).await?;
     ensure_eq!(head.trim(), repo.head()?.as_str(), "HEAD of the clone");
-    let config = std::fs::read_to_string(copy.join(".git/config")).map_err(Stop::failed)?;
+    let config = std::fs::read_to_string(copy.join(".git/config"))?;
     ctx.no_secret("the clone's configuration", &config)
 }
 
@@ -97,7 +97,7 @@ pub async fn git_clones_with_it(ctx: &Ctx) -> Result<()> {
 pub async fn git_pushes_with_it(ctx: &Ctx) -> Result<()> {
     let repo = ctx.repository().await?;
     let remote = ctx.scm.git().git_remote(&repo.id).await?;
-    let dir = tempfile::tempdir().map_err(Stop::failed)?;
+    let dir = tempfile::tempdir()?;
     git(dir.path(), &remote, &["clone", "--quiet", remote.url.as_str(), "copy"]).await?;
     let copy = dir.path().join("copy");
     git(&copy, &remote, &["commit", "--quiet", "--allow-empty", "-m", "By git"]).await?;

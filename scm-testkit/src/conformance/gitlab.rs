@@ -46,7 +46,7 @@ impl GitLabFixture {
     ) -> Result<Self> {
         let spec = sim::TokenSpec::new(sim::TokenKind::Group, "conformance-suite")
             .expires_at(sim.clock().date_in_days(300));
-        let token = sim.issue_token(&spec).map_err(Stop::failed)?;
+        let token = sim.issue_token(&spec)?;
         let scm = connect(&sim.url(), token.token.clone().into())?;
         Ok(Self {
             sim,
@@ -74,14 +74,14 @@ impl GitLabFixture {
         work: impl FnOnce(&GitLabSim) -> std::result::Result<T, crate::sim::SimError> + Send + 'static,
     ) -> Result<T> {
         let sim = Arc::clone(&self.sim);
-        let done = tokio::task::spawn_blocking(move || work(&sim)).await.map_err(Stop::failed)?;
-        done.map_err(Stop::failed)
+        let done = tokio::task::spawn_blocking(move || work(&sim)).await?;
+        Ok(done?)
     }
 
     /// Remembers a project that was made, and makes the suite's user a member of it.
     async fn made(&self, path: String, id: u64, branch: BranchName, role: Role) -> Result<Repo> {
         if let Some(role) = sim_role(role) {
-            self.sim.add_member(&path, &self.user, role).map_err(Stop::failed)?;
+            self.sim.add_member(&path, &self.user, role)?;
         }
         let (project, name) = (path.clone(), branch.to_string());
         let head = self.blocking(move |sim| sim.revision(&project, &name)).await?;
@@ -123,7 +123,7 @@ impl Fixture for GitLabFixture {
 
     async fn namespace(&self, name: &str, parent: Option<&NamespaceId>) -> Result<NamespaceId> {
         let path = parent.map_or_else(|| name.to_owned(), |parent| format!("{parent}/{name}"));
-        self.sim.create_group(&path, sim::Visibility::Private).map_err(Stop::failed)?;
+        self.sim.create_group(&path, sim::Visibility::Private)?;
         Ok(NamespaceId::new(path)?)
     }
 
@@ -166,15 +166,15 @@ impl Fixture for GitLabFixture {
         if token.validity == Validity::Revoked {
             spec = spec.revoked();
         }
-        let issued = self.sim.issue_token(&spec).map_err(Stop::failed)?;
+        let issued = self.sim.issue_token(&spec)?;
         for (repo, role) in &token.grants {
             let path = self.path(repo)?;
             if let Some(role) = sim_role(*role) {
-                self.sim.add_member(&path, &issued.user, role).map_err(Stop::failed)?;
+                self.sim.add_member(&path, &issued.user, role)?;
             }
         }
         if token.validity == Validity::Blocked {
-            self.sim.block_user(&issued.user).map_err(Stop::failed)?;
+            self.sim.block_user(&issued.user)?;
         }
         let secret = match token.validity {
             Validity::Unknown => issued.token.chars().rev().collect(),
@@ -187,18 +187,18 @@ impl Fixture for GitLabFixture {
     async fn member(&self, repo: &Repo, name: &str, role: Role) -> Result<UserName> {
         self.sim.create_user(name);
         if let Some(role) = sim_role(role) {
-            self.sim.add_member(repo.path.as_str(), name, role).map_err(Stop::failed)?;
+            self.sim.add_member(repo.path.as_str(), name, role)?;
         }
         Ok(UserName::new(name)?)
     }
 
     async fn comment_as_other(&self, repo: &Repo, id: PullRequestId, body: &str) -> Result<()> {
-        self.sim.add_note(repo.path.as_str(), id.get(), OTHER, body).map_err(Stop::failed)?;
+        self.sim.add_note(repo.path.as_str(), id.get(), OTHER, body)?;
         Ok(())
     }
 
     async fn close_as_other(&self, repo: &Repo, id: PullRequestId) -> Result<()> {
-        self.sim.close_merge_request(repo.path.as_str(), id.get(), OTHER).map_err(Stop::failed)
+        Ok(self.sim.close_merge_request(repo.path.as_str(), id.get(), OTHER)?)
     }
 
     async fn merge_as_other(&self, repo: &Repo, id: PullRequestId) -> Result<()> {
@@ -252,8 +252,9 @@ impl Fixture for GitLabFixture {
     }
 
     async fn append_log(&self, repo: &Repo, job: &JobId, text: &[u8]) -> Result<()> {
-        let text = std::str::from_utf8(text).map_err(|_| Stop::unavailable("the simulator's logs are UTF-8"))?;
-        self.sim.append_job_log(repo.path.as_str(), number(job)?, text).map_err(Stop::failed)
+        let text =
+            std::str::from_utf8(text).map_err(|_| Stop::unavailable("the simulator's logs are UTF-8"))?;
+        Ok(self.sim.append_job_log(repo.path.as_str(), number(job)?, text)?)
     }
 }
 
@@ -268,7 +269,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn number(job: &JobId) -> Result<u64> {
-    job.as_str().parse().map_err(|_| Stop::failed(format!("{job} is not a number, as the simulator's jobs are")))
+    job.as_str()
+        .parse()
+        .map_err(|_| Stop::failed(format!("{job} is not a number, as the simulator's jobs are")))
 }
 
 fn sim_role(role: Role) -> Option<sim::Role> {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use scm_core::{
-    Align, AlignStrategy, Alignment, Approve, BranchName, BranchesExt as _, Change, CheckState, ErrorKind,
-    FileAction, ListPullRequests, MergePullRequest, MergeReason, MergeStrategy, MergeWhen, NewPullRequest,
-    PullRequest, PullRequestId, PullRequestState, PullRequestsExt as _, Readiness, RepoId, Role,
-    UpdatePullRequest, UserName,
+    Align, AlignStrategy, Alignment, Approve, BranchName, BranchesExt as _, Change, CheckState, CheckTarget,
+    ErrorKind, FileAction, ListPullRequests, MergePullRequest, MergeReason, MergeStrategy, MergeWhen,
+    NewPullRequest, PullRequest, PullRequestId, PullRequestState, PullRequestsExt as _, Readiness, RepoId,
+    Role, UpdatePullRequest, UserName,
 };
 
 use super::case::{Ctx, Result, Stop};
@@ -919,9 +919,12 @@ pub async fn status_tells_all_at_once(ctx: &Ctx) -> Result<()> {
     let jobs = [JobSpec::new("build", CheckState::Success), JobSpec::new("test", CheckState::Failed)];
     ctx.fixture.pipeline(&repo, &source, &head, &jobs).await?;
     let failed = pulls.pull_request_status(&repo.id, pull.id).await?;
-    ensure_eq!(failed.checks.state, Some(CheckState::Failed), "with a failed job");
+    ensure_eq!(failed.checks.state.as_ref(), Some(&CheckState::Failed), "with a failed job");
     let names: Vec<_> = failed.checks.failed.iter().map(|check| check.name.as_str()).collect();
     ensure_eq!(names, ["test"], "what failed");
+    let target = CheckTarget::PullRequest(pull.id);
+    let alone = pulls.pull_request_checks().check_summary(&repo.id, &target).await?;
+    ensure_eq!(alone, failed.checks, "CI asked for alone");
     pulls.close_pull_request(&repo.id, pull.id).await?;
     let closed = pulls.pull_request_status(&repo.id, pull.id).await?;
     ensure_eq!(closed.pull_request.state, PullRequestState::Closed, "state");

@@ -13,6 +13,7 @@ use super::fixture::Fixture;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunOptions {
+    name: String,
     concurrent: usize,
     timeout: Duration,
     only: Option<String>,
@@ -23,7 +24,21 @@ impl RunOptions {
     /// Eight cases at a time, each within two minutes, no skip allowed.
     #[must_use]
     pub fn new() -> Self {
-        Self { concurrent: 8, timeout: Duration::from_secs(120), only: None, skips: Vec::new() }
+        Self {
+            name: "conf".to_owned(),
+            concurrent: 8,
+            timeout: Duration::from_secs(120),
+            only: None,
+            skips: Vec::new(),
+        }
+    }
+
+    /// Names the run. Everything made on the server is named after it, so a server that keeps what earlier runs made
+    /// needs another name for each. Default: `conf`.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// Sets how many cases run at the same time.
@@ -78,7 +93,13 @@ pub async fn run(scm: Arc<dyn Scm>, fixture: Arc<dyn Fixture>, opts: &RunOptions
     };
     let chosen = super::all().filter(|case| opts.only.as_deref().is_none_or(|text| case.name.contains(text)));
     let runs = futures_util::stream::iter(chosen).map(|case| {
-        let ctx = Ctx::with_capabilities(Arc::clone(&scm), Arc::clone(&fixture), capabilities.clone(), case);
+        let ctx = Ctx::with_capabilities(
+            Arc::clone(&scm),
+            Arc::clone(&fixture),
+            capabilities.clone(),
+            &opts.name,
+            case,
+        );
         run_one(case, ctx, opts)
     });
     let mut cases: Vec<_> = runs.buffer_unordered(opts.concurrent).collect().await;

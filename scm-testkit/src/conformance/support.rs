@@ -92,8 +92,8 @@ where
         pages.push(page.into_items()?);
         let Some(next) = next else { return Ok(pages) };
         ensure!(pages.len() < 1_000, "the list does not end after {} pages", pages.len());
-        let json = serde_json::to_string(&next).map_err(Stop::failed)?;
-        at = Some(serde_json::from_str(&json).map_err(Stop::failed)?);
+        let json = serde_json::to_string(&next)?;
+        at = Some(serde_json::from_str(&json)?);
     }
 }
 

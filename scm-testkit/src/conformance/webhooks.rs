@@ -3,7 +3,7 @@
 use scm_core::{ErrorKind, NewWebhook, Role, WebhookEvent, WebhookId, WebhooksExt as _};
 use url::Url;
 
-use super::case::{Ctx, Result, Stop};
+use super::case::{Ctx, Result};
 use super::fixture::{Repo, RepoSpec};
 use super::support::{cases, ensure, ensure_eq, everything, foreign_cursor};
 
@@ -23,7 +23,7 @@ cases! {
 }
 
 fn url(path: &str) -> Result<Url> {
-    Url::parse("https://hooks.example.com/").and_then(|base| base.join(path)).map_err(Stop::failed)
+    Ok(Url::parse("https://hooks.example.com/")?.join(path)?)
 }
 
 async fn maintained(ctx: &Ctx) -> Result<Repo> {
@@ -117,7 +117,7 @@ pub async fn the_secret_is_never_shown(ctx: &Ctx) -> Result<()> {
     let listed = everything(hooks.list_webhooks(&repo.id)).await?;
     let shown = format!("{new:?} {made:?} {listed:?}");
     ensure!(!shown.contains("canary-webhook"), "Debug shows a secret");
-    let json = serde_json::to_string(&listed).map_err(Stop::failed)?;
+    let json = serde_json::to_string(&listed)?;
     ensure!(!json.contains(secret), "the list tells the secret");
     Ok(())
 }

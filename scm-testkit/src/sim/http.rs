@@ -125,10 +125,13 @@ where
 /// The whole of `full` is announced, about half of it is sent, then the connection ends.
 pub(crate) fn truncated(full: Bytes) -> Body {
     let cut = full.slice(..full.len() / 2);
-    Body::from_stream(futures_util::stream::iter([
-        Ok(cut),
-        Err(std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "cut short on purpose")),
-    ]))
+    let broken = || std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "cut short on purpose");
+    let end = futures_util::stream::once(async move {
+        // While the body is pending the server flushes what it has; an error at once would swallow the head.
+        tokio::task::yield_now().await;
+        Err(broken())
+    });
+    Body::from_stream(futures_util::stream::iter([Ok(cut)]).chain(end))
 }
 
 /// The body in pieces of `chunk` bytes, each after a pause.

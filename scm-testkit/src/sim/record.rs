@@ -1,4 +1,7 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// One REST request as the simulator saw it. Values of bodies are not kept, only their keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +40,14 @@ pub(crate) struct Recorder {
     inner: Arc<Mutex<Log>>,
 }
 
+/// No more requests than these are kept, so that a simulator can run for days.
+const KEPT: usize = 100_000;
+
 #[derive(Debug, Default)]
 struct Log {
-    requests: Vec<RequestRecord>,
+    requests: VecDeque<RequestRecord>,
+    /// How many were dropped from the front, or cleared.
+    dropped: usize,
     unknown: Vec<UnknownParameter>,
 }
 
@@ -53,7 +61,7 @@ impl Recorder {
         query: Vec<(String, String)>,
     ) -> usize {
         let mut log = self.log();
-        log.requests.push(RequestRecord {
+        log.requests.push_back(RequestRecord {
             method: method.to_owned(),
             route: route.map(str::to_owned),
             path: path.to_owned(),
@@ -61,27 +69,34 @@ impl Recorder {
             body_keys: Vec::new(),
             status: None,
         });
-        log.requests.len() - 1
+        if log.requests.len() > KEPT {
+            log.requests.pop_front();
+            log.dropped += 1;
+        }
+        log.dropped + log.requests.len() - 1
     }
 
     pub(crate) fn body_keys(&self, at: usize, keys: Vec<String>) {
-        if let Some(record) = self.log().requests.get_mut(at) {
+        if let Some(record) = self.log().at(at) {
             record.body_keys = keys;
         }
     }
 
     pub(crate) fn close(&self, at: usize, status: u16) {
-        if let Some(record) = self.log().requests.get_mut(at) {
+        if let Some(record) = self.log().at(at) {
             record.status = Some(status);
         }
     }
 
     pub(crate) fn unknown(&self, parameter: UnknownParameter) {
-        self.log().unknown.push(parameter);
+        let mut log = self.log();
+        if log.unknown.len() < KEPT {
+            log.unknown.push(parameter);
+        }
     }
 
     pub(crate) fn requests(&self) -> Vec<RequestRecord> {
-        self.log().requests.clone()
+        self.log().requests.iter().cloned().collect()
     }
 
     pub(crate) fn unknown_parameters(&self) -> Vec<UnknownParameter> {
@@ -89,10 +104,18 @@ impl Recorder {
     }
 
     pub(crate) fn clear(&self) {
-        *self.log() = Log::default();
+        let mut log = self.log();
+        let dropped = log.dropped + log.requests.len();
+        *log = Log { dropped, ..Log::default() };
     }
 
     fn log(&self) -> std::sync::MutexGuard<'_, Log> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Log {
+    fn at(&mut self, place: usize) -> Option<&mut RequestRecord> {
+        place.checked_sub(self.dropped).and_then(|at| self.requests.get_mut(at))
     }
 }

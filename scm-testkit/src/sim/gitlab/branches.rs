@@ -17,13 +17,13 @@ pub(crate) const ROUTES: &[Route] = &[
     (
         "GET",
         "/projects/:id/repository/branches",
-        Access::Code,
+        Access::Open,
         "search regex sort:enum(name_asc|updated_asc|updated_desc) page_token pagination &page",
         list,
     ),
     ("POST", "/projects/:id/repository/branches", Access::Write, "branch!:filled ref!:filled", create),
-    ("GET", "/projects/:id/repository/branches/:branch", Access::Code, "", show),
-    ("HEAD", "/projects/:id/repository/branches/:branch", Access::Code, "", exists),
+    ("GET", "/projects/:id/repository/branches/:branch", Access::Open, "", show),
+    ("HEAD", "/projects/:id/repository/branches/:branch", Access::Open, "", exists),
     ("DELETE", "/projects/:id/repository/branches/:branch", Access::Write, "", delete),
     ("DELETE", "/projects/:id/repository/merged_branches", Access::Write, "", delete_merged),
 ];

@@ -135,21 +135,6 @@ fn show(call: &Call) -> Outcome {
         &mut value,
         json!({ "shared_with_groups": [], "prevent_sharing_groups_outside_hierarchy": false }),
     );
-    if call.params.bool("with_projects") != Some(false) {
-        let ids = state.projects_in.get(&group.id).cloned().unwrap_or_default();
-        let today = call.inner.today();
-        let projects: Vec<Value> = ids
-            .iter()
-            .filter_map(|id| state.projects.get(id))
-            .filter(|project| state.can_see(project, call.user_id(), &today))
-            .take(100)
-            .map(|project| projects::project_json(call, &state, project))
-            .collect();
-        // The description of the API gives an array here the shape of one project, so it is left out when empty.
-        if !projects.is_empty() && call.params.has("with_projects") {
-            entities::extend(&mut value, json!({ "projects": projects }));
-        }
-    }
     Ok(Reply::ok(value))
 }
 

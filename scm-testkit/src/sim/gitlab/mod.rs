@@ -101,7 +101,7 @@ impl GitLabSim {
         state.projects.values().map(|project| state.full_path(project)).collect()
     }
 
-    /// Every REST request so far.
+    /// Every REST request so far, of a very large number the newest.
     #[must_use]
     pub fn requests(&self) -> Vec<RequestRecord> {
         self.inner.recorder.requests()

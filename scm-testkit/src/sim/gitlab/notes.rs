@@ -201,7 +201,7 @@ fn body(call: &Call) -> Result<String, Failure> {
     Ok(body.to_owned())
 }
 
-/// Adds a note, to a discussion or as a new one, and returns its number.
+/// A note to be added.
 #[derive(Debug)]
 pub(crate) struct NewNote {
     pub(crate) author_id: u64,
@@ -211,6 +211,7 @@ pub(crate) struct NewNote {
     pub(crate) position: Option<Value>,
 }
 
+/// Adds a note, to a discussion or as a new one, and returns its number.
 pub(crate) fn add(
     state: &mut State,
     project_id: u64,

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::{ci::PipelineScript, merge_requests::MergeRequest, types::Visibility};
 
+/// Above every level there is: a rule for nobody.
+const NO_ONE: u32 = 99;
+
 /// Everything but the git repositories.
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -82,7 +85,6 @@ pub(crate) struct Token {
     pub(crate) kind: TokenHolder,
     pub(crate) scopes: Vec<String>,
     pub(crate) created_at: Timestamp,
-    /// Last used as `YYYY-MM-DDThh:mm:ss.sssZ`.
     pub(crate) last_used_at: Option<Timestamp>,
     /// `YYYY-MM-DD`; the token is dead from the first moment of that day.
     pub(crate) expires_at: Option<String>,
@@ -294,12 +296,12 @@ impl State {
 
     pub(crate) fn push_level(&self, project: &Project, branch: &str) -> u32 {
         self.protection(project, branch)
-            .map_or(30, |rule| rule.push_level.max(if rule.push_level == 0 { 99 } else { 0 }))
+            .map_or(30, |rule| if rule.push_level == 0 { NO_ONE } else { rule.push_level })
     }
 
     pub(crate) fn merge_level(&self, project: &Project, branch: &str) -> u32 {
         self.protection(project, branch)
-            .map_or(30, |rule| rule.merge_level.max(if rule.merge_level == 0 { 99 } else { 0 }))
+            .map_or(30, |rule| if rule.merge_level == 0 { NO_ONE } else { rule.merge_level })
     }
 
     pub(crate) fn touch(&mut self, project_id: u64, now: Timestamp) {

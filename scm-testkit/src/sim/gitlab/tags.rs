@@ -17,12 +17,12 @@ pub(crate) const ROUTES: &[Route] = &[
     (
         "GET",
         "/projects/:id/repository/tags",
-        Access::Code,
+        Access::Open,
         "sort:enum(asc|desc) order_by:enum(name|updated|version) search page_token &page",
         list,
     ),
     ("POST", "/projects/:id/repository/tags", Access::Write, "tag_name!:filled ref!:filled message", create),
-    ("GET", "/projects/:id/repository/tags/:tag_name", Access::Code, "", show),
+    ("GET", "/projects/:id/repository/tags/:tag_name", Access::Open, "", show),
     ("DELETE", "/projects/:id/repository/tags/:tag_name", Access::Write, "", delete),
 ];
 

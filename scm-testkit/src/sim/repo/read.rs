@@ -1,4 +1,4 @@
-use std::process::Command;
+use std::{collections::HashMap, process::Command};
 
 use super::{
     Repo, Result,
@@ -192,7 +192,10 @@ impl Repo {
         let input = ids.join("\n") + "\n";
         let mut command = self.command();
         command.args(["log", "-z", FIELDS, "--no-walk=unsorted", "--stdin"]);
-        Ok(parse_commits(&self.git.run_with(&mut command, Some(input.as_bytes()))?))
+        let found = parse_commits(&self.git.run_with(&mut command, Some(input.as_bytes()))?);
+        // git names each commit once, however often it was asked for: several branches may stand on one.
+        let by_id: HashMap<_, _> = found.iter().map(|commit| (commit.id.as_str(), commit)).collect();
+        Ok(ids.iter().filter_map(|id| by_id.get(id.as_str()).map(|commit| (*commit).clone())).collect())
     }
 
     pub(crate) fn log(&self, query: &LogQuery) -> Result<Vec<CommitInfo>> {

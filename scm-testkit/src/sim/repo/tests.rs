@@ -78,7 +78,7 @@ fn rebase_moves_commits_and_reports_conflicts() {
     let clash = commit(&repo, Some(&root), &[write("a", "3\n")], "clash");
     let moved = repo.rebase(&clean, &target, &who()).unwrap().unwrap();
     assert!(repo.is_ancestor(&target, &moved).unwrap());
-    assert_eq!(repo.commit(&moved).unwrap().message, "clean\n");
+    assert_eq!(repo.commit(&moved).unwrap().message, "clean");
     assert_eq!(repo.rebase(&clash, &target, &who()).unwrap(), Err(Refused::Conflict));
 }
 

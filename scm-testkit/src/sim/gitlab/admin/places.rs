@@ -206,11 +206,6 @@ fn rule(id: u64, pattern: &str, protection: Protection) -> Option<ProtectedBranc
     })
 }
 
-/// Readable words from a name in a path.
-fn words(path: &str) -> String {
-    path.to_owned()
-}
-
 impl Inner {
     pub(crate) fn make_user(&self, username: &str, admin: bool) -> u64 {
         let now = self.clock.now();
@@ -241,7 +236,7 @@ impl Inner {
             User {
                 id,
                 username: username.to_owned(),
-                name: words(username),
+                name: username.to_owned(),
                 email: format!("{username}@example.com"),
                 blocked: false,
                 bot: false,
@@ -276,7 +271,7 @@ impl Inner {
             let id = state.next_id("namespace");
             let group = Namespace {
                 id,
-                name: words(part),
+                name: part.to_owned(),
                 path: part.to_owned(),
                 full_path: path.clone(),
                 parent_id: parent,
@@ -313,7 +308,7 @@ impl Inner {
         let rule_id = state.next_id("protected branch");
         let project = Project {
             id,
-            name: words(path),
+            name: path.to_owned(),
             path: path.to_owned(),
             namespace_id,
             creator_id: 1,

@@ -74,20 +74,20 @@ pub(crate) fn open(inner: &Inner, draft: &Draft, user_id: u64) -> Result<u64, Fa
         return Err(invalid("You can't use same project/branch for source and target"));
     }
     if draft.title.trim().is_empty() {
-        return Err(Failure::plain(serde_json::json!({ "title": ["can't be blank"] }).to_string()));
+        return Err(Failure::message(400, serde_json::json!({ "title": ["can't be blank"] })));
     }
     let source = inner.repo(draft.source_project)?;
     let target = inner.repo(draft.target_project)?;
     let Some(head) = source.branch_id(&draft.source_branch)? else {
         return Err(Failure::message(
             400,
-            serde_json::json!(["Source branch \"".to_owned() + &draft.source_branch + "\" does not exist"]),
+            serde_json::json!([format!("Source branch \"{}\" does not exist", draft.source_branch)]),
         ));
     };
     if target.branch_id(&draft.target_branch)?.is_none() {
         return Err(Failure::message(
             400,
-            serde_json::json!(["Target branch \"".to_owned() + &draft.target_branch + "\" does not exist"]),
+            serde_json::json!([format!("Target branch \"{}\" does not exist", draft.target_branch)]),
         ));
     }
     let now = inner.clock.now();

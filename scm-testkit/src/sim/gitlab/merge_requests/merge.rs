@@ -42,8 +42,9 @@ pub(crate) fn merge(call: &Call) -> Outcome {
             return Err(Failure::message(409, format!("SHA does not match HEAD of source branch: {head}")));
         }
         let status = mr.detailed_status(&state);
-        let running =
-            mr.head_pipeline(&state).is_some_and(|pipeline| !super::super::ci::finished(&pipeline.status));
+        let running = mr
+            .head_pipeline(&state)
+            .is_some_and(|pipeline| !crate::sim::gitlab::ci::finished(&pipeline.status));
         match status {
             "conflict" => return Err(Failure::message(422, "Branch cannot be merged")),
             "mergeable" | "ci_still_running" if wait && running => {
@@ -176,11 +177,11 @@ pub(crate) fn merge_as(inner: &Inner, project_id: u64, iid: u64, asked: &AutoMer
         }
         system_note(&mut state, project_id, iid, asked.user_id, "merged", now);
     }
-    super::super::events::branch_moved(
+    crate::sim::gitlab::events::branch_moved(
         inner,
         project_id,
         &plan.target_branch,
-        None,
+        Some(&made.old),
         Some(&made.top),
         asked.user_id,
     )?;
@@ -200,7 +201,7 @@ fn remove_source(inner: &Inner, plan: &Plan, user_id: u64) -> Result<(), Failure
     };
     let repo = inner.repo(plan.source_project)?;
     if !keep && repo.update_ref(&format!("refs/heads/{}", plan.source_branch), ZERO, &plan.head)? {
-        super::super::events::branch_moved(
+        crate::sim::gitlab::events::branch_moved(
             inner,
             plan.source_project,
             &plan.source_branch,
@@ -213,6 +214,8 @@ fn remove_source(inner: &Inner, plan: &Plan, user_id: u64) -> Result<(), Failure
 }
 
 struct Made {
+    /// Where the target was.
+    old: String,
     top: String,
     merge_commit: Option<String>,
     squash_commit: Option<String>,
@@ -239,8 +242,8 @@ fn write(repo: &Repo, plan: &Plan, target: &str) -> Result<Made, Failure> {
         squash_commit = Some(head.clone());
     }
     if plan.method == "ff" {
-        return Ok(Made { top: head, merge_commit: None, squash_commit });
+        return Ok(Made { old: target.to_owned(), top: head, merge_commit: None, squash_commit });
     }
     let top = commit(&tree, &[target.to_owned(), head], &plan.message)?;
-    Ok(Made { top: top.clone(), merge_commit: Some(top), squash_commit })
+    Ok(Made { old: target.to_owned(), top: top.clone(), merge_commit: Some(top), squash_commit })
 }

@@ -1,0 +1,8 @@
+//! Tests of the GitLab provider from outside: one binary, for link time.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a run of the suite shows what was skipped, and why")]
+
+mod conformance;
+mod faults;
+mod wire;
