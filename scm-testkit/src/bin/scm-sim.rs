@@ -55,9 +55,9 @@ struct Options {
     /// Adds prepared repositories.
     #[arg(long, value_enum)]
     seed: Option<Seed>,
-    /// Issues a token: kind:user:scopes[:expires[:role]]; may be given several times.
+    /// Issues a token: `kind:user:scopes[:expires[:role]]`; may be given several times.
     ///
-    /// Kinds: personal, group, project, service_account. Scopes are joined by +. The role (guest, reporter, developer,
+    /// Kinds: personal, group, project, service_account. Scopes are joined by `+`. The role (guest, reporter, developer,
     /// maintainer, owner) holds for every repository; `none` makes the user a member of nothing. A date that has
     /// passed gives an expired token. Without any --token there is one that may do everything.
     #[arg(long = "token", value_name = "SPEC")]

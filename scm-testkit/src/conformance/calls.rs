@@ -21,7 +21,7 @@ cases! {
     a_dropped_call_gives_its_place_back [Scm::repositories, Scm::branches];
     a_dropped_stream_gives_its_place_back [Scm::contents];
     a_dropped_list_gives_its_place_back [Scm::branches];
-    many_calls_at_once_all_end [Scm::connection, Scm::branches];
+    many_calls_at_once_all_end [Scm::branches];
     nothing_shows_the_secret [Scm::connection, Scm::git];
 }
 
@@ -88,10 +88,10 @@ pub async fn a_dropped_call_gives_its_place_back(ctx: &Ctx) -> Result<()> {
             let _ = tokio::time::timeout(Duration::from_micros(pause * 40), call).await;
         }
     }
-    in_time(ctx, ctx.scm.branches().branch(&repo.id, &repo.default_branch)).await
+    in_time(ctx.scm.branches().branch(&repo.id, &repo.default_branch)).await
 }
 
-async fn in_time<T>(_: &Ctx, call: impl Future<Output = scm_core::Result<T>>) -> Result<()> {
+async fn in_time<T>(call: impl Future<Output = scm_core::Result<T>>) -> Result<()> {
     match tokio::time::timeout(Duration::from_secs(30), call).await {
         Ok(result) => result.map(|_| ()).map_err(Stop::from),
         Err(_) => Err(Stop::failed("a call after dropped ones does not end")),
@@ -106,7 +106,7 @@ pub async fn a_dropped_stream_gives_its_place_back(ctx: &Ctx) -> Result<()> {
         let mut stream = ctx.scm.contents().raw_file(&repo.id, &Revision::Head, &path).await?;
         stream.next().await.transpose()?;
     }
-    in_time(ctx, ctx.scm.branches().branch(&repo.id, &repo.default_branch)).await
+    in_time(ctx.scm.branches().branch(&repo.id, &repo.default_branch)).await
 }
 
 /// A list of which only the first item was taken.
@@ -121,7 +121,7 @@ pub async fn a_dropped_list_gives_its_place_back(ctx: &Ctx) -> Result<()> {
         let first = list.next().await.transpose()?;
         ensure!(first.is_some(), "the list is empty");
     }
-    in_time(ctx, ctx.scm.branches().branch(&repo.id, &repo.default_branch)).await
+    in_time(ctx.scm.branches().branch(&repo.id, &repo.default_branch)).await
 }
 
 /// They wait for each other where they must, and none is lost.

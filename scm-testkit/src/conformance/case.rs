@@ -48,6 +48,17 @@ impl Stop {
     }
 }
 
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(text) => f.write_str(text),
+            Self::Unavailable(reason) => write!(f, "not available here: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for Stop {}
+
 impl From<Error> for Stop {
     #[track_caller]
     fn from(error: Error) -> Self {

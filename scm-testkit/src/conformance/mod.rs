@@ -1,13 +1,13 @@
-//! What every provider must do, as cases that run against any [`Scm`].
+//! What every provider must do, as cases that run against any [`Scm`](scm_core::Scm).
 //!
 //! A case is one async function that needs nothing but a [`Ctx`]: the provider under test, and a [`Fixture`] that makes
 //! what the case needs on the server (a repository, a token of a kind, a CI state). The same cases run against
 //! simulators and live servers; what a fixture cannot offer is [`Stop::Unavailable`] with a reason, and the case is
 //! skipped.
 //!
-//! A case that needs a capability names it. Where the provider's [`Capabilities`] say no, the case runs its other half:
-//! the call must answer `Unsupported` with a reason and change nothing. Provider differences are that declared data
-//! and nothing else.
+//! A case that needs a capability names it. Where the provider's [`Capabilities`](scm_core::Capabilities) say no, the
+//! case runs its other half: the call must answer `Unsupported` with a reason and change nothing. Provider differences
+//! are that declared data and nothing else.
 //!
 //! ```no_run
 //! # use std::sync::Arc;

@@ -21,7 +21,7 @@ cases! {
     create_opens_one [PullRequests::create_pull_request, PullRequests::pull_request];
     create_again_gives_the_one_that_is_open [PullRequests::create_pull_request];
     create_refuses_branches_that_cannot_be [PullRequests::create_pull_request];
-    create_by_a_reader_is_denied [PullRequests::create_pull_request];
+    create_by_a_guest_is_denied [PullRequests::create_pull_request];
     create_takes_labels [PullRequests::create_pull_request, PullRequests::list_pull_requests_page]
         needs pull_request_labels, else labels_are_refused;
     create_takes_assignees [PullRequests::create_pull_request, PullRequests::update_pull_request]
@@ -158,8 +158,8 @@ pub async fn create_refuses_branches_that_cannot_be(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
-/// Who may not write cannot open one from a branch of the repository itself, or can, where the server lets readers.
-pub async fn create_by_a_reader_is_denied(ctx: &Ctx) -> Result<()> {
+/// Refused for a member who may not even read the code.
+pub async fn create_by_a_guest_is_denied(ctx: &Ctx) -> Result<()> {
     let repo = ctx.repository_with(RepoSpec::new().with_role(Role::Guest)).await?;
     let source = BranchName::new("topic")?;
     ctx.fixture.push_as_other(&repo, &source, &[("a", b"1")]).await?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use scm_core::Scm;
+use tokio::task::JoinSet;
 
 use super::case::{Case, Ctx, Outcome};
 use super::fixture::Fixture;
@@ -110,18 +111,17 @@ pub async fn run(scm: Arc<dyn Scm>, fixture: Arc<dyn Fixture>, opts: &RunOptions
 async fn run_one(case: &'static Case, ctx: Ctx, opts: &RunOptions) -> CaseReport {
     let started = Instant::now();
     let secrets = Arc::clone(&ctx.fixture);
-    // A task of its own, so that a panic stays inside.
-    let mut task = tokio::spawn(async move { case.run(&ctx).await });
-    let mut outcome = match tokio::time::timeout(opts.timeout, &mut task).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(join)) => Outcome::Failed(match join.try_into_panic() {
+    // A task of its own, so that a panic stays inside; the set ends it when it is dropped.
+    let mut task = JoinSet::new();
+    task.spawn(async move { case.run(&ctx).await });
+    let mut outcome = match tokio::time::timeout(opts.timeout, task.join_next()).await {
+        Ok(Some(Ok(outcome))) => outcome,
+        Ok(Some(Err(join))) => Outcome::Failed(match join.try_into_panic() {
             Ok(panic) => format!("panicked: {}", panic_text(panic.as_ref())),
             Err(join) => format!("was ended: {join}"),
         }),
-        Err(_) => {
-            task.abort();
-            Outcome::Failed(format!("did not end within {:?}", opts.timeout))
-        }
+        Ok(None) => Outcome::Failed("was never started".to_owned()),
+        Err(_) => Outcome::Failed(format!("did not end within {:?}", opts.timeout)),
     };
     if let Outcome::Failed(text) | Outcome::Skipped(text) = &outcome
         && secrets.secrets().iter().any(|secret| text.contains(secret.as_str()))
