@@ -12,7 +12,8 @@ async fn codes(sim: &GitLabSim, token: usize, more: &[&str]) -> (Option<i32>, Ve
     let mut args = vec!["--json", "--config", text(&setup.config)];
     args.extend_from_slice(more);
     let output = run(DOCTOR, &args).await;
-    let shown = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let shown =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(!shown.contains(&sim.tokens()[token].token), "{shown}");
     let (exit, report) = json(&output);
     let codes = report["connections"][0]["codes"].as_array().unwrap();
@@ -35,7 +36,12 @@ async fn each_token_gets_its_code() {
         .token(TokenSpec::new(TokenKind::Group, "foreign").scopes(["api"]))
         .token(spec("revoked", &["api"], Role::Developer).revoked())
         .token(spec("guest", &["api"], Role::Guest))
-        .token(TokenSpec::new(TokenKind::Personal, "jane").scopes(["api"]).role(Role::Developer).expires_at("2099-01-01"))
+        .token(
+            TokenSpec::new(TokenKind::Personal, "jane")
+                .scopes(["api"])
+                .role(Role::Developer)
+                .expires_at("2099-01-01"),
+        )
         .token(TokenSpec::new(TokenKind::ServiceAccount, "svc").scopes(["api"]).role(Role::Maintainer))
         .start()
         .await
@@ -49,12 +55,18 @@ async fn each_token_gets_its_code() {
     assert_eq!(codes(&sim, 4, &[]).await, (Some(1), vec!["repositories.none".to_owned()]));
     assert_eq!(codes(&sim, 5, &[]).await, (Some(1), vec!["auth.revoked".to_owned()]));
     assert_eq!(codes(&sim, 6, &[]).await, (Some(1), vec!["role.insufficient".to_owned()]));
-    assert_eq!(codes(&sim, 7, &[]).await, (Some(0), vec!["auth.personal_token".to_owned(), "role.partial".to_owned()]));
+    assert_eq!(
+        codes(&sim, 7, &[]).await,
+        (Some(0), vec!["auth.personal_token".to_owned(), "role.partial".to_owned()])
+    );
     assert_eq!(codes(&sim, 8, &[]).await.0, Some(0));
     let named = ["--repository", "demo/web", "--repository", "demo/nowhere", "--repository", "demo/legacy"];
     assert_eq!(
         codes(&sim, 0, &named).await,
-        (Some(1), ["role.partial", "repository.not_visible", "repository.write_denied"].map(str::to_owned).to_vec())
+        (
+            Some(1),
+            ["role.partial", "repository.not_visible", "repository.write_denied"].map(str::to_owned).to_vec()
+        )
     );
     sim.clock().advance(Duration::from_secs(1));
     sim.shutdown().await;

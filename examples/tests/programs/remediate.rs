@@ -13,7 +13,10 @@ async fn demo() -> GitLabSim {
 
 fn results<'a>(report: &'a Value, result: &str) -> Vec<&'a str> {
     let all = report["connections"][0]["results"].as_array().unwrap();
-    all.iter().filter(|line| line["result"] == result).map(|line| line["repository"].as_str().unwrap()).collect()
+    all.iter()
+        .filter(|line| line["result"] == result)
+        .map(|line| line["repository"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +27,11 @@ async fn the_demonstration_does_the_whole_job() {
     let own = &report["connections"][0];
     assert_eq!((&own["provider"], &own["route"]), (&Value::from("gitlab"), &Value::from("direct")));
     assert_eq!(own["repositories"], 10);
-    assert_eq!((&own["created"], &own["existing"], &own["failed"]), (&5.into(), &0.into(), &0.into()), "{own}");
+    assert_eq!(
+        (&own["created"], &own["existing"], &own["failed"]),
+        (&5.into(), &0.into(), &0.into()),
+        "{own}"
+    );
     assert_eq!(own["skipped"], 2, "one archived, one without write permission");
     assert_eq!(
         results(&report, "created"),
@@ -39,7 +46,10 @@ async fn the_demonstration_does_the_whole_job() {
 
     let table = run(REMEDIATE, &["--dry-run"]).await;
     let shown = String::from_utf8_lossy(&table.stdout);
-    assert!(shown.contains("would create") && shown.contains("lodash") && !shown.contains('\u{1b}'), "{shown}");
+    assert!(
+        shown.contains("would create") && shown.contains("lodash") && !shown.contains('\u{1b}'),
+        "{shown}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,14 +70,27 @@ async fn a_second_run_changes_nothing_and_a_fix_changes_version_texts_only() {
     for line in first["connections"][0]["results"].as_array().unwrap() {
         let repository = line["repository"].as_str().unwrap();
         let clone = setup.path(&repository.replace('/', "-"));
-        let url = format!("{}/{repository}.git", sim.url()).replace("://", &format!("://git:{}@", sim.tokens()[0].token));
+        let url = format!("{}/{repository}.git", sim.url())
+            .replace("://", &format!("://git:{}@", sim.tokens()[0].token));
         git(&["clone", "-q", &url, text(&clone)]);
-        let diff = git(&["-C", text(&clone), "diff", "-U0", "--word-diff=porcelain", "--word-diff-regex=[A-Za-z0-9.+-]+", "origin/main", &branch(&clone)]);
+        let diff = git(&[
+            "-C",
+            text(&clone),
+            "diff",
+            "-U0",
+            "--word-diff=porcelain",
+            "--word-diff-regex=[A-Za-z0-9.+-]+",
+            "origin/main",
+            &branch(&clone),
+        ]);
         let changed: Vec<_> = diff.lines().filter(|line| is_change(line)).collect();
         assert!(!changed.is_empty(), "{repository}: {diff}");
         for word in changed {
             let version = word[1..].trim_matches(|c: char| !c.is_ascii_alphanumeric());
-            assert!(version.starts_with(|c: char| c.is_ascii_digit()) && version.contains('.'), "{repository}: {word}\n{diff}");
+            assert!(
+                version.starts_with(|c: char| c.is_ascii_digit()) && version.contains('.'),
+                "{repository}: {word}\n{diff}"
+            );
         }
     }
     sim.shutdown().await;
@@ -78,7 +101,13 @@ fn is_change(line: &str) -> bool {
 }
 
 fn branch(clone: &std::path::Path) -> String {
-    let refs = git(&["-C", text(clone), "for-each-ref", "--format=%(refname:short)", "refs/remotes/origin/remediate"]);
+    let refs = git(&[
+        "-C",
+        text(clone),
+        "for-each-ref",
+        "--format=%(refname:short)",
+        "refs/remotes/origin/remediate",
+    ]);
     refs.lines().next().expect("a branch of remediate").to_owned()
 }
 
@@ -121,7 +150,8 @@ async fn a_plan_is_applied_as_far_as_it_is_approved() {
 
     // One of them changes before the plan is applied.
     let clone = setup.path("api");
-    let url = format!("{}/demo/api.git", sim.url()).replace("://", &format!("://git:{}@", sim.tokens()[0].token));
+    let url =
+        format!("{}/demo/api.git", sim.url()).replace("://", &format!("://git:{}@", sim.tokens()[0].token));
     git(&["clone", "-q", &url, text(&clone)]);
     let manifest = clone.join("Cargo.toml");
     let text_now = std::fs::read_to_string(&manifest).unwrap();
@@ -151,7 +181,8 @@ async fn limits_and_dry_runs_hold() {
     let (_, dry) = json(&run(REMEDIATE, &["--json", "--dry-run", "--config", &config]).await);
     assert_eq!(results(&dry, "would create").len(), 5, "{dry}");
     assert!(sim.requests().iter().all(|request| matches!(request.method.as_str(), "GET" | "HEAD")));
-    let (exit, two) = json(&run(REMEDIATE, &["--json", "--max", "2", "--config", &config, "--wait", "0"]).await);
+    let (exit, two) =
+        json(&run(REMEDIATE, &["--json", "--max", "2", "--config", &config, "--wait", "0"]).await);
     assert_eq!((exit, &two["connections"][0]["created"]), (Some(0), &2.into()));
     assert_eq!(results(&two, "postponed").len(), 3);
     sim.shutdown().await;
@@ -162,7 +193,8 @@ async fn outdated_packages_are_listed_apart_and_changed_only_when_approved() {
     let sim = demo().await;
     let setup = Setup::for_sim(&sim);
     let versions = setup.path("versions.json");
-    std::fs::write(&versions, r#"[{"ecosystem":"crates.io","package":"smallvec","version":"1.13.2"}]"#).unwrap();
+    std::fs::write(&versions, r#"[{"ecosystem":"crates.io","package":"smallvec","version":"1.13.2"}]"#)
+        .unwrap();
     let args = ["--json", "--config", text(&setup.config), "--versions", text(&versions), "--wait", "0"];
     let (exit, report) = json(&run(REMEDIATE, &args).await);
     assert_eq!((exit, &report["connections"][0]["created"]), (Some(0), &5.into()), "{report}");
@@ -187,7 +219,10 @@ async fn bad_input_is_refused_before_anything_is_written() {
         let output = run(REMEDIATE, &args).await;
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
-        assert!(said.contains("bad.json") || said.contains("nonexistent") || said.contains("--max"), "{said}");
+        assert!(
+            said.contains("bad.json") || said.contains("nonexistent") || said.contains("--max"),
+            "{said}"
+        );
     }
     assert!(sim.requests().is_empty());
     sim.shutdown().await;

@@ -1,0 +1,61 @@
+# Every command that CI runs, runnable here. `just` lists them, `just ci` runs them all.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+published := "-p scm-client -p scm-core -p scm-gitlab -p scm-testkit -p scm-transport"
+
+_list:
+    @just --list
+
+# Everything, in CI's order
+ci: fmt forbid tree deny clippy test doc features publish main-job
+
+# Formatting
+fmt:
+    cargo fmt --all --check
+
+# Lints, with all features and with none
+clippy:
+    cargo clippy --workspace --all-targets --all-features -- -D warnings
+    cargo clippy {{ published }} --lib --no-default-features -- -D warnings
+
+# Every test, as the README says
+test:
+    cargo test --workspace
+
+# Documentation without a broken link
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
+
+# Each feature on its own
+features:
+    cargo hack check {{ published }} --each-feature --no-dev-deps
+
+# The directions that dependencies may take
+tree:
+    .ci/tree
+
+# Licences, bans and sources of what we depend on
+deny:
+    cargo deny check bans licenses sources
+
+# What must not be in the code
+forbid:
+    .ci/forbid
+
+# Packages as they would be published
+publish:
+    cargo publish --workspace --dry-run --allow-dirty --no-verify
+
+# The main job on its embedded default: exit code 0 and five merge requests
+main-job:
+    cargo run --release --bin remediate
+    cargo run --release --bin remediate -- --json | grep -q '"created":5,'
+
+# The published API description as a judge between client and simulator, where the folder is at hand
+referee home:
+    .ci/referee {{ home }}
+
+# Measurements; the figures go into benches/README.md
+bench:
+    cargo bench -p scm-benches
