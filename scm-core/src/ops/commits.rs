@@ -62,7 +62,8 @@ pub trait Commits: Debug + Send + Sync + 'static {
     ) -> Result<Page<FileDiff>>;
 
     /// One atomic commit of any number of files, or nothing. A commit whose answer was lost is looked for on the
-    /// branch, by operation id or by parent and message, before it is sent again: it then comes back as unchanged.
+    /// branch, by operation id or by parent and message, before it is sent again. `Created` means that this call made it,
+    /// `Unchanged` that an earlier call with the same operation id had.
     ///
     /// GitLab: `POST /projects/:id/repository/commits` (Developer, scope `api`), exact on a new branch; an expected
     /// head on an existing one goes by git (`write_repository` or `api`). Bitbucket: by git (repository write).
