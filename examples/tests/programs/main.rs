@@ -1,5 +1,7 @@
 //! The programs as people start them, against the embedded demonstration and against a simulator that goes on.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod doctor;
 mod remediate;
 
