@@ -30,6 +30,7 @@ mod case;
 pub mod checks;
 pub mod ci_logs;
 pub mod comments;
+pub mod commit_creation;
 pub mod commits;
 pub mod connection;
 pub mod contents;
@@ -38,6 +39,7 @@ mod coverage;
 mod fixture;
 pub mod git_access;
 mod gitlab;
+pub mod merging;
 pub mod pull_requests;
 pub mod repositories;
 mod run;
@@ -58,7 +60,9 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         contents::CASES,
         branches::CASES,
         commits::CASES,
+        commit_creation::CASES,
         pull_requests::CASES,
+        merging::CASES,
         comments::CASES,
         checks::CASES,
         ci_logs::CASES,
