@@ -36,14 +36,20 @@ impl Registry {
     /// The providers that are compiled in.
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = Self { factories: BTreeMap::new() };
+        let registry = Self { factories: BTreeMap::new() };
         #[cfg(feature = "gitlab")]
-        registry.register("gitlab", |config, transport, credentials| {
+        let registry = registry.with_gitlab();
+        registry
+    }
+
+    #[cfg(feature = "gitlab")]
+    fn with_gitlab(mut self) -> Self {
+        self.register("gitlab", |config, transport, credentials| {
             let url = config.url.as_deref().unwrap_or(scm_gitlab::GITLAB_COM);
             let settings = scm_gitlab::GitLabConfig::new(url, credentials)?;
             Ok(Arc::new(scm_gitlab::GitLab::new(settings, transport)?))
         });
-        registry
+        self
     }
 
     /// Adds a provider, or replaces one.
