@@ -4,8 +4,10 @@
 //! and go on later, use the `list_*_page` methods and keep the cursor, or [`Pages`].
 
 use std::future::Future;
+use std::num::NonZeroUsize;
 
 use futures_core::Stream;
+use futures_util::{FutureExt as _, StreamExt as _, future, stream};
 
 use crate::error::{ErrorKind, Result};
 use crate::id::{BranchName, FilePath, JobId, PipelineId, PullRequestId, RepoId, Revision, Sha};
@@ -40,6 +42,25 @@ pub trait RepositoriesExt: Repositories {
         opts: ListRepositories,
     ) -> impl Stream<Item = Result<Repository>> + Send + use<'_, Self> {
         stream!(self.list_repositories_page(opts))
+    }
+
+    /// All repositories that the options name, read in up to `parts` listings at the same time: faster, in no order.
+    /// An error of a listing ends that listing only; the others go on.
+    fn list_repositories_in_parts(
+        &self,
+        opts: ListRepositories,
+        parts: NonZeroUsize,
+    ) -> impl Stream<Item = Result<Repository>> + Send + use<'_, Self> {
+        let cut = async move {
+            match self.partition_repositories(&opts, parts).await {
+                Ok(parts) => {
+                    let lists = parts.into_iter().map(|part| self.list_repositories(part).boxed());
+                    stream::select_all(lists).left_stream()
+                }
+                Err(error) => stream::once(future::ready(Err(error))).right_stream(),
+            }
+        };
+        cut.flatten_stream()
     }
 
     /// All namespaces that the options name.
@@ -243,7 +264,6 @@ pub trait CiLogsExt: CiLogs {
 impl<T: CiLogs + ?Sized> CiLogsExt for T {}
 
 async fn tail(mut log: ByteStream, bytes: usize) -> Result<String> {
-    use futures_util::StreamExt as _;
     let mut end = std::collections::VecDeque::<u8>::new();
     while let Some(chunk) = log.next().await.transpose()? {
         let chunk = &chunk[chunk.len().saturating_sub(bytes)..];

@@ -323,7 +323,7 @@ impl TransportError {
         }
     }
 
-    fn too_large(limit: usize) -> Self {
+    pub(crate) fn too_large(limit: usize) -> Self {
         Self::new(
             ErrorKind::Decode,
             Delivery::Answered,

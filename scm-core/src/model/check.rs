@@ -111,7 +111,7 @@ pub struct NewStatus {
     pub key: String,
     /// Its state.
     pub state: CheckState,
-    /// Name for people; the key where it is not given.
+    /// Name for people; the key where it is not given. GitLab shows the key.
     pub name: Option<String>,
     /// Where people look at it (Bitbucket: required).
     pub url: Option<Url>,

@@ -14,7 +14,7 @@ pub struct Comment {
     pub id: CommentId,
     /// Text in Markdown.
     pub body: String,
-    /// The thread it is in; `None` for one that stands alone.
+    /// The thread it is in, or that a reply to it opens; `None` where the server does not tell.
     pub thread: Option<ThreadId>,
     /// What it is on.
     pub position: CommentPosition,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::id::{BlobId, FilePath, Sha};
 use crate::macros::server_enum;
-use crate::transport::Body;
+use crate::transport::{Body, TransportError};
 
 /// A file at a revision.
 #[derive(Clone, PartialEq, Eq)]
@@ -158,18 +158,34 @@ server_enum! {
 }
 
 /// Bytes that arrive as they are read: an archive, a log, a large file. Dropping it ends the request.
-pub struct ByteStream(Body);
+pub struct ByteStream(Source);
+
+enum Source {
+    /// One answer.
+    Body(Body),
+    /// Put together from several.
+    Parts(Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>),
+}
 
 impl ByteStream {
     /// For providers: the body of an answer.
     #[must_use]
     pub fn new(body: Body) -> Self {
-        Self(body)
+        Self(Source::Body(body))
+    }
+
+    /// For providers: bytes of several answers.
+    #[must_use]
+    pub fn from_parts(parts: impl Stream<Item = Result<Bytes>> + Send + 'static) -> Self {
+        Self(Source::Parts(Box::pin(parts)))
     }
 
     /// Size in bytes, where the server tells it.
     pub fn length(&self) -> Option<u64> {
-        self.0.length()
+        match &self.0 {
+            Source::Body(body) => body.length(),
+            Source::Parts(_) => None,
+        }
     }
 
     /// Reads everything, up to `limit` bytes.
@@ -177,7 +193,20 @@ impl ByteStream {
     /// # Errors
     /// `Decode` past the limit, else what the connection reports.
     pub async fn collect(self, limit: usize) -> Result<Bytes> {
-        Ok(self.0.collect(limit).await?)
+        use futures_util::TryStreamExt as _;
+        match self.0 {
+            Source::Body(body) => Ok(body.collect(limit).await?),
+            Source::Parts(mut parts) => {
+                let mut all = Vec::new();
+                while let Some(part) = parts.try_next().await? {
+                    if all.len() + part.len() > limit {
+                        return Err(TransportError::too_large(limit).into());
+                    }
+                    all.extend_from_slice(&part);
+                }
+                Ok(all.into())
+            }
+        }
     }
 }
 
@@ -185,7 +214,10 @@ impl Stream for ByteStream {
     type Item = Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.0).poll_next(cx).map_err(Error::from)
+        match &mut self.0 {
+            Source::Body(body) => Pin::new(body).poll_next(cx).map_err(Error::from),
+            Source::Parts(parts) => parts.as_mut().poll_next(cx),
+        }
     }
 }
 
@@ -206,6 +238,17 @@ mod tests {
         assert_eq!(file.lfs.unwrap().size, 12_345);
         assert!(LfsPointer::parse(b"version 2\n").is_none());
         assert!(LfsPointer::parse(&[0xff, 0xfe]).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_parts_is_read_whole_and_bounded() {
+        let parts = || {
+            let parts = ["one ", "two"].map(|part| Ok(Bytes::from_static(part.as_bytes())));
+            ByteStream::from_parts(futures_util::stream::iter(parts))
+        };
+        assert_eq!(parts().collect(7).await.unwrap(), "one two");
+        assert_eq!(parts().collect(6).await.unwrap_err().kind(), crate::ErrorKind::Decode);
+        assert_eq!(parts().length(), None);
     }
 
     #[test]

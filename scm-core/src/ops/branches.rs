@@ -88,7 +88,7 @@ pub trait Branches: Debug + Send + Sync + 'static {
 
     /// The rules on a branch, as far as the token may see them.
     ///
-    /// GitLab: `GET /projects/:id/protected_branches` (Maintainer). Bitbucket:
+    /// GitLab: `GET /projects/:id/protected_branches`. Bitbucket:
     /// `GET /rest/branch-permissions/latest/…/restrictions` (repository admin). Idempotent.
     ///
     /// # Errors

@@ -13,9 +13,9 @@ use crate::page::{Cursor, Page, Pages};
 #[doc(alias = "Discussions")]
 #[async_trait]
 pub trait Comments: Debug + Send + Sync + 'static {
-    /// One page of comments, oldest first, resumable.
+    /// One page of comments, oldest thread first and each thread in order, resumable.
     ///
-    /// GitLab: `GET …/merge_requests/:iid/notes`. Bitbucket: `GET …/pull-requests/{id}/activities`. Idempotent.
+    /// GitLab: `GET …/merge_requests/:iid/discussions`. Bitbucket: `GET …/pull-requests/{id}/activities`. Idempotent.
     ///
     /// # Errors
     /// `NotFound`, `InvalidInput` for a foreign cursor.
@@ -141,7 +141,7 @@ options! {
     pub struct ListComments {
         /// Include what the server wrote itself. Default: no.
         system / with_system: bool,
-        /// Items per page; the server may give fewer. Default and most: 100.
+        /// Threads per page; the server may give fewer. Default and most: 100.
         page_size / with_page_size: u16,
     }
 }

@@ -51,6 +51,8 @@ pub trait Repositories: Debug + Send + Sync + 'static {
     /// Cuts one listing into up to `parts` that can be read at the same time and together give every repository
     /// exactly once. The default is the listing itself, as one part.
     ///
+    /// GitLab: ranges of ids; the listing of one namespace stays whole. Idempotent.
+    ///
     /// # Errors
     /// Those of finding out the range of ids.
     async fn partition_repositories(
@@ -72,6 +74,8 @@ options! {
         archived / with_archived: ArchivedFilter,
         /// Only those of this namespace and the namespaces below it.
         namespace / with_namespace: NamespaceId,
+        /// With a namespace: those that are shared into it from elsewhere too (GitLab). Default: no.
+        shared / with_shared: bool,
         /// Only those changed at or after this time.
         changed_since / with_changed_since: Timestamp,
         /// Only those whose name or path holds this text.
