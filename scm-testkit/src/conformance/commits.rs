@@ -213,7 +213,7 @@ pub async fn the_files_of_a_commit_are_listed(ctx: &Ctx) -> Result<()> {
         .repository_with(RepoSpec::new().with_file("gone.txt", "1").with_file("from.txt", "2\n".repeat(50)));
     let repo = repo.await?;
     let new = NewCommit::on_branch(repo.default_branch.clone(), "Change files")
-        .with_change(FileChange::create(path("new.txt")?, "1"))
+        .with_change(FileChange::create(path("new.txt")?, "something else"))
         .with_change(FileChange::delete(path("gone.txt")?))
         .with_change(FileChange::rename(path("from.txt")?, path("to.txt")?))
         .with_change(FileChange::update(path("README.md")?, "changed"));

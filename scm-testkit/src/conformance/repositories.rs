@@ -25,7 +25,8 @@ cases! {
     the_list_can_be_taken_up_again [Repositories::list_repositories_page];
     a_foreign_cursor_is_refused [Repositories::list_repositories_page];
     a_token_that_reads_lists_too [Repositories::list_repositories_page, Repositories::repository];
-    parts_together_are_the_list [Repositories::partition_repositories];
+    parts_together_are_the_list [Repositories::partition_repositories,
+        RepositoriesExt::list_repositories_in_parts];
     namespaces_are_listed [Repositories::list_namespaces_page, RepositoriesExt::list_namespaces]
         needs namespaces, else namespaces_are_refused;
     namespaces_can_be_searched_and_taken_up_again [Repositories::list_namespaces_page]
@@ -267,6 +268,10 @@ pub async fn parts_together_are_the_list(ctx: &Ctx) -> Result<()> {
         }
         all.sort();
         ensure_eq!(all, sorted([&one, &two, &three]), "all of {wanted} parts");
+        let at_once = scm.repositories().list_repositories_in_parts(ListRepositories::default(), wanted);
+        let mut at_once: Vec<_> = everything(at_once).await?.into_iter().map(|repo| repo.id).collect();
+        at_once.sort();
+        ensure_eq!(at_once, all, "all of {wanted} parts at once");
     }
     Ok(())
 }

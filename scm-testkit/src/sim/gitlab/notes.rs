@@ -416,8 +416,16 @@ fn checked_position(call: &Call, position: &Value) -> Result<Value, Failure> {
             new_path.is_some_and(|path| path == file.new_path)
                 || old_path.is_some_and(|path| path == file.old_path)
         });
+        let in_file = match file.zip(new_line) {
+            Some((file, line)) if file.status != 'D' => {
+                let content = call.repo()?.blob(&file.new_id)?;
+                line <= content.split_inclusive(|byte| *byte == b'\n').count() as u64
+            }
+            _ => true,
+        };
         let fits = old_path.is_some()
             && new_path.is_some()
+            && in_file
             && file.is_some_and(|file| DiffLines::of(&file.hunks).accepts(old_line, new_line));
         if !fits {
             let reason = "Note {:line_code=>[\"can't be blank\", \"must be a valid line code\"]}";

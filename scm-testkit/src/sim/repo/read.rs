@@ -90,9 +90,10 @@ impl Repo {
         if revision.is_empty() || revision.starts_with('-') {
             return Ok(None);
         }
+        // As git does: of a tag and a branch of one name the tag wins.
         let names = [
-            format!("refs/heads/{revision}^{{commit}}"),
             format!("refs/tags/{revision}^{{commit}}"),
+            format!("refs/heads/{revision}^{{commit}}"),
             format!("{revision}^{{commit}}"),
         ];
         Ok(self.resolve_all(&names)?.into_iter().flatten().next())
