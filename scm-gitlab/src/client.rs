@@ -7,8 +7,8 @@ use http::Method;
 use scm_core::pipeline::{ApiRequest, ApiResponse, Operation, Pipeline, PipelineConfig};
 use scm_core::{
     Branches, CallOptions, Capabilities, Checks, CiLogs, Comments, CommitGuard, Commits, Connection,
-    Contents, Error, GitAccess, PullRequests, RepoId, Repositories, Result, Revision, Scm, ServerInfo,
-    Tokens, Transport, Webhooks,
+    Contents, Error, GitAccess, PullRequestId, PullRequests, RepoId, Repositories, Result, Revision, Scm,
+    ServerInfo, Tokens, Transport, Webhooks,
 };
 
 use crate::config::GitLabConfig;
@@ -114,13 +114,31 @@ impl Scm for GitLab {
         let mut can = Capabilities::default();
         can.commit_guard = CommitGuard::PerFile;
         can.commit_with_start_repository = true;
+        can.branch_protection = true;
+        can.tags = true;
+        can.namespaces = true;
+        can.repository_list_with_partitions = true;
+        can.archive = true;
+        can.commit_compare = true;
         can.pull_request_draft = true;
         can.pull_request_labels = true;
         can.pull_request_assignees = true;
         can.pull_request_reviewers = true;
         can.pull_request_from_fork = true;
+        can.pull_request_auto_merge = true;
+        can.pull_request_approvals = true;
+        can.pull_request_diff = true;
+        can.pull_request_align_rebase = true;
+        can.comment_threads = true;
+        can.comment_on_file = true;
+        can.comment_on_line = true;
+        can.comment_on_lines = true;
         can.pipelines = true;
+        can.pipeline_control = true;
+        can.check_publish = true;
         can.ci_log = true;
+        can.ci_log_offset = true;
+        can.ci_log_follow = true;
         can.token_info = true;
         can.page_size_max = Some(u32::from(MAX_PAGE));
         Ok(can)
@@ -198,6 +216,17 @@ pub(crate) fn project_api(method: Method, repo: &RepoId, rest: &[&str]) -> ApiRe
     let mut segments = vec!["projects", repo.as_str()];
     segments.extend_from_slice(rest);
     api(method, &segments)
+}
+
+/// A request under `/api/v4/projects/:id/merge_requests/:iid`.
+pub(crate) fn merge_request_api(
+    method: Method,
+    repo: &RepoId,
+    id: PullRequestId,
+    rest: &[&str],
+) -> ApiRequest {
+    let id = id.to_string();
+    project_api(method, repo, &[&["merge_requests", &id], rest].concat())
 }
 
 /// The page size to ask for.

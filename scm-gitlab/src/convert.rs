@@ -1,19 +1,21 @@
 //! Wire → model.
 
 use scm_core::{
-    Branch, Check, CheckId, CheckState, Comment, CommentId, CommentPosition, Commit, DiffSide, EntryKind,
-    Error, ErrorKind, FileMode, FilePath, Identity, Job, JobId, LineRange, MergeBlocker, MergeReason,
-    Mergeability, NamespaceId, Person, Pipeline, PipelineId, PullRequest, PullRequestId, PullRequestState,
-    Readiness, RepoId, Repository, Result, Role, Sha, TokenInfo, TokenKind, TreeEntry, UserName, Visibility,
+    Approvals, Branch, BranchProtection, Check, CheckId, CheckState, Comment, CommentId, CommentPosition,
+    Commit, DiffSide, EntryKind, Error, ErrorKind, FileMode, FilePath, Identity, Job, JobId, LineRange,
+    MergeBlocker, MergeReason, Mergeability, Namespace, NamespaceId, NamespaceKind, Person, Pipeline,
+    PipelineId, PullRequest, PullRequestId, PullRequestState, Readiness, RepoId, Repository, Result, Role,
+    Sha, Tag, ThreadId, TokenInfo, TokenKind, TreeEntry, UserName, Visibility,
 };
 
 use crate::wire::{
-    WireBranch, WireCommit, WireJob, WireLine, WireMergeRequest, WireNote, WirePipeline, WireProject,
-    WireStatus, WireToken, WireTreeEntry, WireUser, WireUserRef,
+    WireApprovals, WireBranch, WireBranchAccess, WireCommit, WireDiscussion, WireGroup, WireJob, WireLine,
+    WireMergeRequest, WireNote, WirePipeline, WireProject, WireProtectedBranch, WireReviewer, WireStatus,
+    WireTag, WireToken, WireTreeEntry, WireUser, WireUserRef,
 };
 
 /// An identifier that came from the server: one that cannot be is a `Decode` error of that item.
-fn told<T: TryFrom<String, Error = Error>>(field: &str, text: impl Into<String>) -> Result<T> {
+pub(crate) fn told<T: TryFrom<String, Error = Error>>(field: &str, text: impl Into<String>) -> Result<T> {
     T::try_from(text.into())
         .map_err(|error| Error::new(ErrorKind::Decode, format!("'{field}': {}", error.message())))
 }
@@ -69,6 +71,15 @@ pub(crate) fn repository(wire: WireProject) -> Result<Repository> {
     Ok(out)
 }
 
+pub(crate) fn namespace(wire: WireGroup) -> Result<Namespace> {
+    let id = |number: u64| NamespaceId::new(number.to_string());
+    let mut out =
+        Namespace::new(id(wire.id)?, told("full_path", wire.full_path)?, wire.name, NamespaceKind::Group);
+    out.parent = wire.parent_id.map(id).transpose()?;
+    out.web_url = lenient(wire.web_url);
+    Ok(out)
+}
+
 pub(crate) fn identity(wire: WireUser) -> Result<Identity> {
     let mut out = Identity::new(told("username", wire.username)?);
     out.id = Some(wire.id.to_string());
@@ -117,6 +128,33 @@ pub(crate) fn branch(wire: WireBranch) -> Result<Branch> {
     Ok(out)
 }
 
+pub(crate) fn tag(wire: WireTag) -> Result<Tag> {
+    let mut out = Tag::new(told("name", wire.name)?, told("commit.id", wire.commit.id)?);
+    out.message = wire.message.filter(|text| !text.is_empty());
+    Ok(out)
+}
+
+/// What the rules that cover a branch say together: GitLab takes the most generous one.
+pub(crate) fn branch_protection(rules: Vec<WireProtectedBranch>) -> BranchProtection {
+    let mut out = BranchProtection::default();
+    if rules.is_empty() {
+        return out;
+    }
+    let nobody = |access: &WireBranchAccess| {
+        access.access_level == Some(0)
+            && (access.user_id, access.group_id, access.deploy_key_id) == (None, None, None)
+    };
+    let closed = |rule: &WireProtectedBranch| {
+        !rule.push_access_levels.is_empty() && rule.push_access_levels.iter().all(nobody)
+    };
+    out.protected = true;
+    out.allow_force_push = Some(rules.iter().any(|rule| rule.allow_force_push == Some(true)));
+    out.allow_delete = Some(false);
+    out.pull_request_only = Some(rules.iter().all(closed));
+    out.patterns = rules.into_iter().map(|rule| rule.name).collect();
+    out
+}
+
 pub(crate) fn commit(wire: WireCommit) -> Result<Commit> {
     let message = wire.message.or(wire.title).unwrap_or_default();
     let mut out = Commit::new(told("id", wire.id)?, message);
@@ -161,7 +199,7 @@ pub(crate) fn with_draft_prefix(title: &str, draft: bool) -> String {
     if draft { format!("Draft: {title}") } else { title.to_owned() }
 }
 
-fn users(wire: Vec<WireUserRef>) -> Vec<UserName> {
+fn users(wire: impl IntoIterator<Item = WireUserRef>) -> Vec<UserName> {
     wire.into_iter().filter_map(|user| UserName::new(user.username).ok()).collect()
 }
 
@@ -232,8 +270,28 @@ pub(crate) fn mergeability(detailed: Option<&str>, has_conflicts: Option<bool>) 
     Mergeability::blocked(MergeBlocker::new(reason, status))
 }
 
-pub(crate) fn comment(wire: WireNote) -> Result<Comment> {
+/// Approvals, and what the reviewers said beside.
+pub(crate) fn approvals(wire: WireApprovals, reviewers: Vec<WireReviewer>) -> Approvals {
+    let mut out = Approvals::default();
+    out.approved = wire.approved;
+    out.required = wire.approvals_required;
+    out.missing = wire.approvals_left;
+    out.approved_by = users(wire.approved_by.into_iter().map(|approver| approver.user));
+    let asked =
+        reviewers.into_iter().filter(|reviewer| reviewer.state.as_deref() == Some("requested_changes"));
+    out.changes_requested_by = users(asked.map(|reviewer| reviewer.user));
+    out
+}
+
+/// The comments of a discussion. One that stands alone is a discussion too: a reply makes a thread of it.
+pub(crate) fn thread(wire: WireDiscussion) -> Result<Vec<Comment>> {
+    let id: ThreadId = told("id", wire.id)?;
+    wire.notes.into_iter().map(|note| comment(note, Some(id.clone()))).collect()
+}
+
+pub(crate) fn comment(wire: WireNote, thread: Option<ThreadId>) -> Result<Comment> {
     let mut out = Comment::new(CommentId::new(wire.id.to_string())?, wire.body);
+    out.thread = thread;
     out.author = wire.author.and_then(|user| UserName::new(user.username).ok());
     out.system = wire.system;
     out.resolved = if wire.resolvable { Some(wire.resolved.unwrap_or(false)) } else { None };
@@ -286,6 +344,20 @@ pub(crate) fn check_state(status: &str) -> CheckState {
         "manual" => CheckState::Manual,
         other => CheckState::Unknown(other.to_owned()),
     }
+}
+
+/// The word by which a state is published; `None` for what only GitLab's own CI can be in.
+pub(crate) fn publishable(state: &CheckState) -> Option<&'static str> {
+    Some(match state {
+        CheckState::Pending => "pending",
+        CheckState::Running => "running",
+        CheckState::Success => "success",
+        CheckState::Failed => "failed",
+        CheckState::Cancelled => "canceled",
+        // Since 18.x; older versions refuse it by name.
+        CheckState::Skipped => "skipped",
+        _ => return None,
+    })
 }
 
 pub(crate) fn pipeline(wire: WirePipeline) -> Result<Pipeline> {

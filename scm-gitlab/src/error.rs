@@ -118,7 +118,7 @@ fn title(html: &str) -> Option<String> {
 fn classify(status: StatusCode, said: &Said, operation: &str) -> (ErrorKind, Option<bool>) {
     use ErrorKind::{
         Conflict, Decode, InvalidInput, NotFound, PermissionDenied, PreconditionFailed, RateLimited,
-        Unauthenticated, Unavailable,
+        Unauthenticated, Unavailable, Unsupported,
     };
     let text = said.message.as_str();
     let has = |words: &str| text.contains(words);
@@ -130,7 +130,7 @@ fn classify(status: StatusCode, said: &Said, operation: &str) -> (ErrorKind, Opt
         400 if has("source_branch does not exist") => return (InvalidInput, Some(true)),
         400 if has("You are attempting to update a file that has changed") => PreconditionFailed,
         400 if has("Branch already exists")
-            || (has("A branch called") && has("already exists"))
+            || ((has("A branch called") || text.starts_with("Tag ")) && has("already exists"))
             || has("You can only create or edit files when you are on a branch") =>
         {
             Conflict
@@ -147,8 +147,10 @@ fn classify(status: StatusCode, said: &Said, operation: &str) -> (ErrorKind, Opt
         404 => NotFound,
         // A moved project answers GET by a redirect and everything else by this.
         405 if has("moved projects") => NotFound,
+        // A list too long to be read page by page.
+        405 if has("keyset pagination") => Unsupported,
         405 | 406 | 422 if merging => Conflict,
-        409 if has("Resource lock") => return (Conflict, Some(true)),
+        409 if has("Resource lock") || has("Try again later") => return (Conflict, Some(true)),
         409 if has("SHA does not match") => PreconditionFailed,
         409 => Conflict,
         412 => PreconditionFailed,
@@ -185,7 +187,7 @@ mod tests {
     fn every_error_body_decodes() {
         use ErrorKind::{
             Conflict, InvalidInput, NotFound, PermissionDenied, PreconditionFailed, RateLimited,
-            Unauthenticated, Unavailable,
+            Unauthenticated, Unavailable, Unsupported,
         };
         let json = "application/json";
         #[rustfmt::skip]
@@ -195,6 +197,7 @@ mod tests {
             (400, json, r#"{"message":{"base":["is bad"],"title":["can't be blank","is short"]}}"#, InvalidInput, "is bad; title: can't be blank, is short"),
             (400, json, r#"{"message":"A file with this name already exists"}"#, InvalidInput, "A file with this name already exists"),
             (400, json, r#"{"message":"Branch already exists"}"#, Conflict, "Branch already exists"),
+            (400, json, r#"{"message":"Tag v1.0 already exists"}"#, Conflict, "Tag v1.0 already exists"),
             (400, json, r#"{"message":"You are attempting to update a file that has changed since you started editing it."}"#, PreconditionFailed, "You are attempting to update a file that has changed since you started editing it."),
             (401, json, r#"{"message":"401 Unauthorized"}"#, Unauthenticated, "401 Unauthorized"),
             (401, json, r#"{"error":"invalid_token","error_description":"Token was revoked. You have to re-authorize from the user."}"#, Unauthenticated, "Token was revoked. You have to re-authorize from the user."),
@@ -203,6 +206,7 @@ mod tests {
             (404, json, r#"{"message":"404 Project Not Found"}"#, NotFound, "404 Project Not Found"),
             (404, json, r#"{"error":"404 Not Found"}"#, NotFound, "404 Not Found"),
             (405, json, r#"{"message":"405 Method Not Allowed"}"#, InvalidInput, "405 Method Not Allowed"),
+            (405, json, r#"{"error":"Remaining records can be retrieved using keyset pagination."}"#, Unsupported, "Remaining records can be retrieved using keyset pagination."),
             (409, json, r#"{"message":["Another open merge request already exists for this source branch: !5"]}"#, Conflict, "Another open merge request already exists for this source branch: !5"),
             (409, json, r#"{"message":"SHA does not match HEAD of source branch: abc"}"#, PreconditionFailed, "SHA does not match HEAD of source branch: abc"),
             (413, "text/html", "<html><head><title>413 Request Entity Too Large</title>", InvalidInput, "a web page answers: 413 Request Entity Too Large"),

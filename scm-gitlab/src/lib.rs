@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+mod align;
 mod check;
 mod client;
 mod config;
 mod convert;
+mod diff;
 mod error;
 mod ops;
 mod page;

@@ -1,14 +1,17 @@
 use async_trait::async_trait;
 use http::Method;
+use scm_core::pipeline::{Idempotency, Operation};
 use scm_core::{
-    Check, CheckState, CheckSummary, CheckTarget, Checks, CodeReport, Commits as _, Cursor, Error, Job,
-    JobId, ListPipelines, NewStatus, Page, Pages, Pipeline, PipelineId, RepoId, Result, Revision, Sha,
+    BranchName, Check, CheckState, CheckSummary, CheckTarget, Checks, CodeReport, Commits as _, Cursor,
+    Error, ErrorKind, Job, JobId, ListPipelines, NewStatus, Page, Pages, Pipeline, PipelineId, RepoId,
+    Result, Revision, Sha,
 };
+use url::Url;
 
-use crate::client::{GitLab, not_built, page_size, project_api};
+use crate::client::{GitLab, page_size, project_api};
 use crate::convert;
 use crate::page::list_page;
-use crate::wire::WireMergeRequest;
+use crate::wire::{WireMergeRequest, WireNewStatus, WirePipeline, WireStatus};
 
 #[async_trait]
 impl Checks for GitLab {
@@ -42,8 +45,35 @@ impl Checks for GitLab {
         list_page(&operation, request, at, convert::status_check).await
     }
 
-    async fn publish_status(&self, _: &RepoId, _: &Sha, _: &NewStatus) -> Result<Check> {
-        Err(not_built("publish_status", "commit statuses of GitLab"))
+    async fn publish_status(&self, repo: &RepoId, sha: &Sha, status: &NewStatus) -> Result<Check> {
+        let operation = self.operation("publish_status");
+        let Some(state) = convert::publishable(&status.state) else {
+            return Err(operation.invalid(format!("GitLab takes no status '{}'", status.state)));
+        };
+        if status.key.trim().is_empty() {
+            return Err(operation.invalid("a status needs a key"));
+        }
+        let branch = status.branch.as_ref();
+        let body = WireNewStatus {
+            state,
+            name: &status.key,
+            reference: branch.map(BranchName::as_str),
+            target_url: status.url.as_ref().map(Url::as_str),
+            description: status.description.as_deref(),
+            pipeline_id: self.pipeline_of(&operation, repo, sha, branch).await?,
+        };
+        let request = project_api(Method::POST, repo, &["statuses", sha.as_str()])
+            .json(&body)?
+            // The same state again changes nothing, or is refused as such.
+            .idempotency(Idempotency::Idempotent);
+        match operation.send(request).await {
+            Ok(answer) => answer.json().and_then(convert::status_check),
+            Err(error) if error.message().contains("Cannot transition status") => {
+                let known = self.status_of(&operation, repo, sha, status).await?;
+                known.filter(|known| known.state == status.state).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn list_pipelines_page(
@@ -90,24 +120,35 @@ impl Checks for GitLab {
         self.operation("job").send(request).await?.json().and_then(convert::job)
     }
 
-    async fn retry_pipeline(&self, _: &RepoId, _: &PipelineId) -> Result<Pipeline> {
-        Err(not_built("retry_pipeline", "control of GitLab's pipelines"))
+    async fn retry_pipeline(&self, repo: &RepoId, pipeline: &PipelineId) -> Result<Pipeline> {
+        let request = project_api(Method::POST, repo, &["pipelines", pipeline.as_str(), "retry"]);
+        self.operation("retry_pipeline").send(request).await?.json().and_then(convert::pipeline)
     }
 
-    async fn cancel_pipeline(&self, _: &RepoId, _: &PipelineId) -> Result<Pipeline> {
-        Err(not_built("cancel_pipeline", "control of GitLab's pipelines"))
+    async fn cancel_pipeline(&self, repo: &RepoId, pipeline: &PipelineId) -> Result<Pipeline> {
+        let request = project_api(Method::POST, repo, &["pipelines", pipeline.as_str(), "cancel"])
+            .idempotency(Idempotency::Idempotent);
+        let answer = self.operation("cancel_pipeline").send(request).await;
+        let done = answer.and_then(|answer| answer.json().and_then(convert::pipeline));
+        unless_ended(done, || self.pipeline(repo, pipeline), |pipeline| &pipeline.state).await
     }
 
-    async fn retry_job(&self, _: &RepoId, _: &JobId) -> Result<Job> {
-        Err(not_built("retry_job", "control of GitLab's jobs"))
+    async fn retry_job(&self, repo: &RepoId, job: &JobId) -> Result<Job> {
+        let request = project_api(Method::POST, repo, &["jobs", job.as_str(), "retry"]);
+        self.operation("retry_job").send(request).await?.json().and_then(convert::job)
     }
 
-    async fn cancel_job(&self, _: &RepoId, _: &JobId) -> Result<Job> {
-        Err(not_built("cancel_job", "control of GitLab's jobs"))
+    async fn cancel_job(&self, repo: &RepoId, job: &JobId) -> Result<Job> {
+        let request = project_api(Method::POST, repo, &["jobs", job.as_str(), "cancel"])
+            .idempotency(Idempotency::Idempotent);
+        let answer = self.operation("cancel_job").send(request).await;
+        let done = answer.and_then(|answer| answer.json().and_then(convert::job));
+        unless_ended(done, || self.job(repo, job), |job| &job.state).await
     }
 
-    async fn play_job(&self, _: &RepoId, _: &JobId) -> Result<Job> {
-        Err(not_built("play_job", "control of GitLab's jobs"))
+    async fn play_job(&self, repo: &RepoId, job: &JobId) -> Result<Job> {
+        let request = project_api(Method::POST, repo, &["jobs", job.as_str(), "play"]);
+        self.operation("play_job").send(request).await?.json().and_then(convert::job)
     }
 
     async fn publish_report(&self, _: &RepoId, _: &Sha, _: &CodeReport) -> Result<()> {
@@ -142,6 +183,40 @@ impl GitLab {
         Ok(summary)
     }
 
+    /// The newest pipeline of a commit: a status goes there, or GitLab would open another one beside it.
+    async fn pipeline_of(
+        &self,
+        operation: &Operation,
+        repo: &RepoId,
+        sha: &Sha,
+        branch: Option<&BranchName>,
+    ) -> Result<Option<u64>> {
+        let request = project_api(Method::GET, repo, &["pipelines"])
+            .query("sha", sha)
+            .query_some("ref", branch)
+            .query("order_by", "id")
+            .query("sort", "desc")
+            .query("per_page", 1);
+        let newest = operation.send(request).await?.json::<Vec<WirePipeline>>()?;
+        Ok(newest.first().map(|pipeline| pipeline.id))
+    }
+
+    /// The status of this key as it is now.
+    async fn status_of(
+        &self,
+        operation: &Operation,
+        repo: &RepoId,
+        sha: &Sha,
+        status: &NewStatus,
+    ) -> Result<Option<Check>> {
+        let request = project_api(Method::GET, repo, &["repository", "commits", sha.as_str(), "statuses"])
+            .query("name", &status.key)
+            .query_some("ref", status.branch.as_ref());
+        let found = operation.send(request).await?.json_items::<WireStatus>()?;
+        let newest = found.into_iter().filter_map(Result::ok).max_by_key(|status| status.id);
+        newest.map(convert::status_check).transpose()
+    }
+
     async fn jobs_page(
         &self,
         repo: &RepoId,
@@ -154,5 +229,19 @@ impl GitLab {
             .query_some("scope[]", scope)
             .query("per_page", page_size(&operation, None)?);
         list_page(&operation, request, at, convert::job).await
+    }
+}
+
+/// What has ended already needs no cancelling: GitLab refuses it, or not, by version.
+async fn unless_ended<T, F: Future<Output = Result<T>>>(
+    done: Result<T>,
+    now: impl FnOnce() -> F,
+    state: impl Fn(&T) -> &CheckState,
+) -> Result<T> {
+    match done {
+        Err(error) if error.kind() != ErrorKind::NotFound && error.status().is_some() => {
+            now().await.ok().filter(|now| state(now).is_final()).ok_or(error)
+        }
+        done => done,
     }
 }

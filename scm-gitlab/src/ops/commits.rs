@@ -9,10 +9,10 @@ use scm_core::{
     ErrorKind, FileChange, FileDiff, ListCommits, NewCommit, Page, RepoId, Result, Revision,
 };
 
-use crate::client::{GitLab, not_built, page_size, project_api, reference};
-use crate::convert;
+use crate::client::{GitLab, page_size, project_api, reference};
 use crate::page::list_page;
-use crate::wire::{WireAction, WireCommit, WireCommitRequest};
+use crate::wire::{WireAction, WireBranchTip, WireCommit, WireCommitRequest, WireComparison};
+use crate::{convert, diff};
 
 /// How often a commit whose answer was lost is sent again, after it was not found on the branch.
 const RESENDS: usize = 2;
@@ -21,6 +21,12 @@ const RESENDS: usize = 2;
 impl Commits for GitLab {
     async fn commit(&self, repo: &RepoId, at: &Revision) -> Result<Commit> {
         let operation = self.operation("commit");
+        if let Revision::Branch(name) = at {
+            // By name alone a tag of the same name would win.
+            let request = project_api(Method::GET, repo, &["repository", "branches", name.as_str()]);
+            let wire: WireBranchTip = operation.send(request).await?.json()?;
+            return convert::commit(wire.commit);
+        }
         let request = project_api(Method::GET, repo, &["repository", "commits", reference(&operation, at)?])
             .query("stats", false);
         operation.send(request).await?.json().and_then(convert::commit)
@@ -53,17 +59,42 @@ impl Commits for GitLab {
         }
     }
 
-    async fn compare(&self, _: &RepoId, _: &Revision, _: &Revision, _: &Compare) -> Result<Comparison> {
-        Err(not_built("compare", "comparisons of GitLab"))
+    async fn compare(
+        &self,
+        repo: &RepoId,
+        from: &Revision,
+        to: &Revision,
+        opts: &Compare,
+    ) -> Result<Comparison> {
+        let operation = self.operation("compare");
+        let from_project = match &opts.from_repository {
+            Some(other) => Some(self.project_number(other).await?),
+            None => None,
+        };
+        let request = project_api(Method::GET, repo, &["repository", "compare"])
+            .query("from", reference(&operation, from)?)
+            .query("to", reference(&operation, to)?)
+            .query_some("straight", opts.direct)
+            .query_some("from_project_id", from_project);
+        let wire: WireComparison = operation.send(request).await?.json()?;
+        let mut out = Comparison::default();
+        out.commits = wire.commits.into_iter().map(convert::commit).collect::<Result<_>>()?;
+        out.files = wire.diffs.into_iter().map(diff::file).collect::<Result<_>>()?;
+        out.truncated = wire.compare_timeout == Some(true);
+        Ok(out)
     }
 
     async fn list_commit_files_page(
         &self,
-        _: &RepoId,
-        _: &Revision,
-        _: Option<&Cursor>,
+        repo: &RepoId,
+        at: &Revision,
+        cursor: Option<&Cursor>,
     ) -> Result<Page<FileDiff>> {
-        Err(not_built("list_commit_files", "diffs of GitLab"))
+        let operation = self.operation("list_commit_files");
+        let revision = reference(&operation, at)?;
+        let request = project_api(Method::GET, repo, &["repository", "commits", revision, "diff"])
+            .query("per_page", page_size(&operation, None)?);
+        list_page(&operation, request, cursor, diff::file).await
     }
 
     async fn create_commit(&self, repo: &RepoId, commit: &NewCommit) -> Result<Ensured<Commit>> {

@@ -9,7 +9,7 @@ use scm_core::{
     Page, RepoId, Repositories as _, Result, Revision, Sha, TreeEntry,
 };
 
-use crate::client::{GitLab, not_built, page_size, project_api, reference};
+use crate::client::{GitLab, page_size, project_api, reference};
 use crate::convert;
 use crate::page::list_page;
 use crate::wire::WireFile;
@@ -83,8 +83,19 @@ impl Contents for GitLab {
         }
     }
 
-    async fn archive(&self, _: &RepoId, _: &Revision, _: &Archive) -> Result<ByteStream> {
-        Err(not_built("archive", "archives of GitLab"))
+    async fn archive(&self, repo: &RepoId, at: &Revision, opts: &Archive) -> Result<ByteStream> {
+        let operation = self.operation("archive");
+        let name = format!("archive.{}", opts.format.unwrap_or_default().as_str());
+        let sha = match at {
+            // The parameter takes no `HEAD`; without it the default branch is meant.
+            Revision::Head => None,
+            at => Some(reference(&operation, at)?),
+        };
+        let request = project_api(Method::GET, repo, &["repository", &name])
+            .query_some("sha", sha)
+            .query_some("path", opts.path.as_ref())
+            .header(ACCEPT, HeaderValue::from_static("*/*"));
+        operation.stream(request).await
     }
 }
 

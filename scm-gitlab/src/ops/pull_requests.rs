@@ -1,17 +1,33 @@
+use std::time::Duration;
+
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::Method;
-use scm_core::pipeline::{ApiRequest, Idempotency, Operation};
+use http::header::{ACCEPT, HeaderValue};
+use scm_core::pipeline::{Idempotency, Operation};
 use scm_core::{
-    Align, Alignment, Approvals, Approve, BranchName, ByteStream, Checks, Cursor, Ensured, Error, ErrorKind,
-    FileDiff, ListPullRequests, MergePullRequest, MergeStrategy, MergeWhen, Mergeability, NewPullRequest,
-    Page, PullRequest, PullRequestId, PullRequestState, PullRequestStatus, PullRequests, RepoId,
-    Repositories as _, Result, Sha, UpdatePullRequest, UserName,
+    Align, AlignStrategy, Alignment, Approvals, Approve, BranchName, ByteStream, Checks, Cursor, Ensured,
+    Error, ErrorKind, FileDiff, ListPullRequests, MergePullRequest, MergeStrategy, MergeWhen, Mergeability,
+    NewPullRequest, Page, Pages, PullRequest, PullRequestId, PullRequestState, PullRequestStatus,
+    PullRequests, Readiness, RepoId, Repositories as _, Result, Sha, UpdatePullRequest, UserName,
 };
 
-use crate::client::{GitLab, api, not_built, page_size, project_api};
-use crate::convert;
+use crate::client::{GitLab, PROVIDER, api, merge_request_api, page_size, project_api};
 use crate::page::list_page;
-use crate::wire::{WireCreateMergeRequest, WireMerge, WireMergeRequest, WireUpdateMergeRequest, WireUserRef};
+use crate::wire::{
+    WireApprovals, WireApprove, WireCreateMergeRequest, WireDiff, WireMerge, WireMergeRequest,
+    WireUpdateMergeRequest, WireUserRef,
+};
+use crate::{convert, diff};
+
+/// How long a merge waits while the server is still working out whether it can be.
+const MERGE_WAITS: [Duration; 5] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+];
 
 #[async_trait]
 impl PullRequests for GitLab {
@@ -181,60 +197,140 @@ impl PullRequests for GitLab {
         id: PullRequestId,
         opts: &MergePullRequest,
     ) -> Result<PullRequest> {
-        if opts.when.unwrap_or_default() != MergeWhen::Now {
-            return Err(not_built("merge_pull_request", "merging on GitLab once the checks pass"));
-        }
         let squash = opts.strategy.map(|strategy| strategy == MergeStrategy::Squash);
         let message = opts.message.as_deref();
+        let later = (opts.when.unwrap_or_default() == MergeWhen::ChecksPass).then_some(true);
         let body = WireMerge {
             sha: opts.expected_head.as_ref().map(Sha::as_str),
             merge_commit_message: message.filter(|_| squash != Some(true)),
             squash_commit_message: message.filter(|_| squash == Some(true)),
             squash,
             should_remove_source_branch: opts.delete_source_branch,
+            auto_merge: later,
+            merge_when_pipeline_succeeds: later,
         };
         let operation = self.operation("merge_pull_request");
-        // A second merge would be refused as "not open": whoever lost the answer looks at the state instead.
-        let request = merge_request_api(Method::PUT, repo, id, &["merge"])
-            .json(&body)?
-            .idempotency(Idempotency::NotIdempotent);
-        let answer = operation.send(request).await;
-        match answer.and_then(|answer| answer.json::<WireMergeRequest>()).and_then(convert::pull_request) {
-            Err(error) if operation.lost_an_answer() => match self.pull_request(repo, id).await {
-                Ok(now) if is_merged_at(&now, opts.expected_head.as_ref()) => Ok(now),
-                _ => Err(error),
-            },
-            done => done,
+        let mut waits = MERGE_WAITS.into_iter();
+        loop {
+            // A second merge would be refused as "not open": whoever lost the answer looks at the state instead.
+            let request = merge_request_api(Method::PUT, repo, id, &["merge"])
+                .json(&body)?
+                .idempotency(Idempotency::NotIdempotent);
+            let answer = operation.send(request).await;
+            let done =
+                answer.and_then(|answer| answer.json::<WireMergeRequest>()).and_then(convert::pull_request);
+            let error = match done {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            if operation.lost_an_answer() {
+                return match self.pull_request(repo, id).await {
+                    Ok(now) if is_taken(&now, opts) => Ok(now),
+                    _ => Err(error),
+                };
+            }
+            if error.kind() != ErrorKind::Conflict {
+                return Err(error);
+            }
+            // The status says "not allowed" only; the merge request says why.
+            let Ok(wire) = self.wire_merge_request("merge_pull_request", repo, id).await else {
+                return Err(error);
+            };
+            let Some(why) = wire.detailed_merge_status else { return Err(error) };
+            let checking = convert::mergeability(Some(&why), None).readiness == Readiness::Checking;
+            match waits.next().filter(|_| checking) {
+                Some(wait) => operation.pause(wait).await?,
+                None => return Err(error.with_server_code(why)),
+            }
         }
     }
 
-    async fn cancel_auto_merge(&self, _: &RepoId, _: PullRequestId) -> Result<PullRequest> {
-        Err(not_built("cancel_auto_merge", "merging on GitLab once the checks pass"))
+    async fn cancel_auto_merge(&self, repo: &RepoId, id: PullRequestId) -> Result<PullRequest> {
+        let operation = self.operation("cancel_auto_merge");
+        let nothing = || {
+            let message = format!("the merge request !{id} does not wait to be merged");
+            operation.own(Error::new(ErrorKind::Conflict, message))
+        };
+        if self.pull_request(repo, id).await?.auto_merge != Some(true) {
+            return Err(nothing());
+        }
+        let request = merge_request_api(Method::POST, repo, id, &["cancel_merge_when_pipeline_succeeds"]);
+        operation.send(request).await?;
+        // What the answer holds, and whether it says that nothing was done, depends on the version.
+        let now = self.pull_request(repo, id).await?;
+        if now.auto_merge == Some(true) || now.state != PullRequestState::Open {
+            return Err(nothing());
+        }
+        Ok(now)
     }
 
-    async fn approve_pull_request(&self, _: &RepoId, _: PullRequestId, _: &Approve) -> Result<()> {
-        Err(not_built("approve_pull_request", "approvals of GitLab"))
+    async fn approve_pull_request(&self, repo: &RepoId, id: PullRequestId, opts: &Approve) -> Result<()> {
+        let operation = self.operation("approve_pull_request");
+        let body = WireApprove { sha: opts.expected_head.as_ref().map(Sha::as_str) };
+        let request = merge_request_api(Method::POST, repo, id, &["approve"])
+            .json(&body)?
+            .idempotency(Idempotency::Idempotent);
+        match operation.send(request).await {
+            Ok(_) => Ok(()),
+            // A second approval is refused by the words of a missing right.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                let mine = self.wire_approvals(&operation, repo, id).await.ok();
+                mine.filter(|mine| mine.user_has_approved == Some(true)).map(|_| ()).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    async fn unapprove_pull_request(&self, _: &RepoId, _: PullRequestId) -> Result<()> {
-        Err(not_built("unapprove_pull_request", "approvals of GitLab"))
+    async fn unapprove_pull_request(&self, repo: &RepoId, id: PullRequestId) -> Result<()> {
+        let operation = self.operation("unapprove_pull_request");
+        let request =
+            merge_request_api(Method::POST, repo, id, &["unapprove"]).idempotency(Idempotency::Idempotent);
+        match operation.send(request).await {
+            Ok(_) => Ok(()),
+            // Also said where there is no approval to take back.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let mine = self.wire_approvals(&operation, repo, id).await.ok();
+                mine.filter(|mine| mine.user_has_approved == Some(false)).map(|_| ()).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    async fn approvals(&self, _: &RepoId, _: PullRequestId) -> Result<Approvals> {
-        Err(not_built("approvals", "approvals of GitLab"))
+    async fn approvals(&self, repo: &RepoId, id: PullRequestId) -> Result<Approvals> {
+        let operation = self.operation("approvals");
+        let approvals = self.wire_approvals(&operation, repo, id).await?;
+        let request = merge_request_api(Method::GET, repo, id, &["reviewers"]);
+        Ok(convert::approvals(approvals, operation.send(request).await?.json()?))
     }
 
     async fn list_pull_request_files_page(
         &self,
-        _: &RepoId,
-        _: PullRequestId,
-        _: Option<&Cursor>,
+        repo: &RepoId,
+        id: PullRequestId,
+        at: Option<&Cursor>,
     ) -> Result<Page<FileDiff>> {
-        Err(not_built("list_pull_request_files", "diffs of GitLab"))
+        self.merge_request_diffs("list_pull_request_files", repo, id, at, diff::file).await
     }
 
-    async fn pull_request_diff(&self, _: &RepoId, _: PullRequestId) -> Result<ByteStream> {
-        Err(not_built("pull_request_diff", "diffs of GitLab"))
+    async fn pull_request_diff(&self, repo: &RepoId, id: PullRequestId) -> Result<ByteStream> {
+        let request = merge_request_api(Method::GET, repo, id, &["raw_diffs"])
+            .header(ACCEPT, HeaderValue::from_static("*/*"));
+        match self.operation("pull_request_diff").stream(request).await {
+            // Older versions know no raw diff: it is put together file by file.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.pull_request(repo, id).await.map_err(|_| error)?;
+                let (gitlab, repo) = (self.clone(), repo.clone());
+                let pages = Pages::new(None, None, move |at| {
+                    let (gitlab, repo) = (gitlab.clone(), repo.clone());
+                    async move {
+                        let text = |wire: WireDiff| Ok(Bytes::from(diff::text(&wire)));
+                        gitlab.merge_request_diffs("pull_request_diff", &repo, id, at.as_ref(), text).await
+                    }
+                });
+                Ok(ByteStream::from_parts(pages.items(None)))
+            }
+            diff => diff,
+        }
     }
 
     async fn mergeability(&self, repo: &RepoId, id: PullRequestId) -> Result<Mergeability> {
@@ -242,8 +338,15 @@ impl PullRequests for GitLab {
         Ok(convert::mergeability(wire.detailed_merge_status.as_deref(), wire.has_conflicts))
     }
 
-    async fn align_pull_request(&self, _: &RepoId, _: PullRequestId, _: &Align) -> Result<Alignment> {
-        Err(not_built("align_pull_request", "rebases of GitLab"))
+    async fn align_pull_request(&self, repo: &RepoId, id: PullRequestId, opts: &Align) -> Result<Alignment> {
+        match opts.strategy.unwrap_or_default() {
+            AlignStrategy::Rebase => self.rebase(repo, id, opts).await,
+            other => Err(Error::unsupported(
+                "align_pull_request",
+                format!("GitLab has no call that aligns by {other:?}; rebase, or merge the target by git"),
+            )
+            .with_provider(PROVIDER)),
+        }
     }
 
     /// One request tells the merge request, its pipeline and whether it can be merged; failed jobs take another.
@@ -268,6 +371,30 @@ impl GitLab {
         self.operation(operation).send(merge_request_api(Method::GET, repo, id, &[])).await?.json()
     }
 
+    async fn wire_approvals(
+        &self,
+        operation: &Operation,
+        repo: &RepoId,
+        id: PullRequestId,
+    ) -> Result<WireApprovals> {
+        operation.send(merge_request_api(Method::GET, repo, id, &["approvals"])).await?.json()
+    }
+
+    /// One page of the changed files.
+    pub(crate) async fn merge_request_diffs<T>(
+        &self,
+        operation: &'static str,
+        repo: &RepoId,
+        id: PullRequestId,
+        at: Option<&Cursor>,
+        convert: impl Fn(WireDiff) -> Result<T> + Send,
+    ) -> Result<Page<T>> {
+        let operation = self.operation(operation);
+        let request = merge_request_api(Method::GET, repo, id, &["diffs"])
+            .query("per_page", page_size(&operation, None)?);
+        list_page(&operation, request, at, convert).await
+    }
+
     /// Closes or reopens, unless that is the state already.
     async fn change_state(
         &self,
@@ -290,7 +417,7 @@ impl GitLab {
     }
 
     /// The number of a project, which some parameters want in place of its path.
-    async fn project_number(&self, repo: &RepoId) -> Result<u64> {
+    pub(crate) async fn project_number(&self, repo: &RepoId) -> Result<u64> {
         let id = match repo.as_str().parse() {
             Ok(number) => return Ok(number),
             Err(_) => self.repository(repo).await?.id,
@@ -338,21 +465,17 @@ async fn put(
     operation.send(request).await?.json().and_then(convert::pull_request)
 }
 
-fn merge_request_api(method: Method, repo: &RepoId, id: PullRequestId, rest: &[&str]) -> ApiRequest {
-    let id = id.to_string();
-    let mut segments = vec!["merge_requests", &id];
-    segments.extend_from_slice(rest);
-    project_api(method, repo, &segments)
-}
-
 /// The number at the end of "Another open merge request already exists for this source branch: !5".
 fn existing_id(message: &str) -> Option<PullRequestId> {
     let (before, digits) = message.rsplit_once('!')?;
     before.contains("already exists").then(|| digits.trim_end().parse().ok())?
 }
 
-fn is_merged_at(now: &PullRequest, expected_head: Option<&Sha>) -> bool {
-    now.state == PullRequestState::Merged && expected_head.is_none_or(|head| now.head.as_ref() == Some(head))
+/// Was the merge carried out, or does it wait as it was asked to?
+fn is_taken(now: &PullRequest, opts: &MergePullRequest) -> bool {
+    let waits = opts.when == Some(MergeWhen::ChecksPass) && now.auto_merge == Some(true);
+    (now.state == PullRequestState::Merged || waits)
+        && opts.expected_head.as_ref().is_none_or(|head| now.head.as_ref() == Some(head))
 }
 
 /// Labels go over the wire as one text with commas.

@@ -1,4 +1,4 @@
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize)]
 pub(crate) struct WirePipeline {
@@ -36,4 +36,18 @@ pub(crate) struct WireStatus {
     pub(crate) target_url: Option<String>,
     pub(crate) sha: Option<String>,
     pub(crate) allow_failure: Option<bool>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct WireNewStatus<'a> {
+    pub(crate) state: &'static str,
+    pub(crate) name: &'a str,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub(crate) reference: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pipeline_id: Option<u64>,
 }

@@ -30,6 +30,12 @@ pub(crate) struct WireBranch {
     pub(crate) web_url: Option<String>,
 }
 
+/// A branch of which the commit is wanted.
+#[derive(Deserialize)]
+pub(crate) struct WireBranchTip {
+    pub(crate) commit: WireCommit,
+}
+
 #[derive(Deserialize)]
 pub(crate) struct WireCommitRef {
     pub(crate) id: String,
@@ -40,6 +46,40 @@ pub(crate) struct WireCreateBranch<'a> {
     pub(crate) branch: &'a str,
     #[serde(rename = "ref")]
     pub(crate) reference: &'a str,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct WireTag {
+    pub(crate) name: String,
+    pub(crate) message: Option<String>,
+    pub(crate) commit: WireCommitRef,
+}
+
+#[derive(Serialize)]
+pub(crate) struct WireCreateTag<'a> {
+    pub(crate) tag_name: &'a str,
+    #[serde(rename = "ref")]
+    pub(crate) reference: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct WireProtectedBranch {
+    /// A name, or a pattern with `*`.
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) push_access_levels: Vec<WireBranchAccess>,
+    pub(crate) allow_force_push: Option<bool>,
+}
+
+/// Who may push: a role, or one user, group or key.
+#[derive(Deserialize)]
+pub(crate) struct WireBranchAccess {
+    pub(crate) access_level: Option<u32>,
+    pub(crate) user_id: Option<u64>,
+    pub(crate) group_id: Option<u64>,
+    pub(crate) deploy_key_id: Option<u64>,
 }
 
 #[derive(Deserialize)]

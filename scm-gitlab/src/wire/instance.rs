@@ -40,6 +40,12 @@ pub(crate) struct WireToken {
     pub(crate) revoked: Option<bool>,
 }
 
+/// A project of which only the id is wanted.
+#[derive(Deserialize)]
+pub(crate) struct WireId {
+    pub(crate) id: u64,
+}
+
 #[derive(Deserialize)]
 pub(crate) struct WireProject {
     pub(crate) id: u64,
@@ -77,4 +83,13 @@ pub(crate) struct WirePermissions {
 #[derive(Deserialize)]
 pub(crate) struct WireAccess {
     pub(crate) access_level: u32,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct WireGroup {
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) full_path: String,
+    pub(crate) parent_id: Option<u64>,
+    pub(crate) web_url: Option<String>,
 }

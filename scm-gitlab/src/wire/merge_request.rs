@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{WirePipeline, WireUserRef};
+use super::{WireDiffRefs, WirePipeline, WireUserRef};
 
 #[derive(Deserialize)]
 pub(crate) struct WireMergeRequest {
@@ -29,6 +29,13 @@ pub(crate) struct WireMergeRequest {
     pub(crate) has_conflicts: Option<bool>,
     /// In the answer for one merge request only.
     pub(crate) head_pipeline: Option<WirePipeline>,
+    /// In the answer for one merge request only, and not before the server has worked it out.
+    pub(crate) diff_refs: Option<WireDiffRefs>,
+    /// Where it was asked for.
+    pub(crate) rebase_in_progress: Option<bool>,
+    /// Where it was asked for.
+    pub(crate) diverged_commits_count: Option<u64>,
+    pub(crate) merge_error: Option<String>,
     pub(crate) web_url: Option<String>,
     pub(crate) created_at: Option<String>,
     pub(crate) updated_at: Option<String>,
@@ -88,46 +95,45 @@ pub(crate) struct WireMerge<'a> {
     pub(crate) squash: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) should_remove_source_branch: Option<bool>,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct WireNote {
-    pub(crate) id: u64,
-    pub(crate) body: String,
-    pub(crate) author: Option<WireUserRef>,
-    #[serde(default)]
-    pub(crate) system: bool,
-    #[serde(default)]
-    pub(crate) resolvable: bool,
-    pub(crate) resolved: Option<bool>,
-    pub(crate) position: Option<WirePosition>,
-    pub(crate) created_at: Option<String>,
-    pub(crate) updated_at: Option<String>,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct WirePosition {
-    pub(crate) position_type: Option<String>,
-    pub(crate) new_path: Option<String>,
-    pub(crate) old_path: Option<String>,
-    pub(crate) new_line: Option<u32>,
-    pub(crate) old_line: Option<u32>,
-    pub(crate) line_range: Option<WireLineRange>,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct WireLineRange {
-    pub(crate) start: Option<WireLine>,
-    pub(crate) end: Option<WireLine>,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct WireLine {
-    pub(crate) new_line: Option<u32>,
-    pub(crate) old_line: Option<u32>,
+    /// Since 17.11 by this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) auto_merge: Option<bool>,
+    /// Before 17.11 by this name, which is read still.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) merge_when_pipeline_succeeds: Option<bool>,
 }
 
 #[derive(Serialize)]
-pub(crate) struct WireNoteBody<'a> {
-    pub(crate) body: &'a str,
+pub(crate) struct WireRebase {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) skip_ci: Option<bool>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct WireApprove<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sha: Option<&'a str>,
+}
+
+/// `GET …/approvals`. The free edition tells no numbers.
+#[derive(Deserialize)]
+pub(crate) struct WireApprovals {
+    pub(crate) approved: Option<bool>,
+    pub(crate) approvals_required: Option<u32>,
+    pub(crate) approvals_left: Option<u32>,
+    #[serde(default)]
+    pub(crate) approved_by: Vec<WireApprover>,
+    pub(crate) user_has_approved: Option<bool>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct WireApprover {
+    pub(crate) user: WireUserRef,
+}
+
+/// `GET …/reviewers`
+#[derive(Deserialize)]
+pub(crate) struct WireReviewer {
+    pub(crate) user: WireUserRef,
+    pub(crate) state: Option<String>,
 }

@@ -2,16 +2,23 @@
 //! may leave out or set to null is optional.
 
 mod ci;
+mod comment;
 mod content;
+mod diff;
 mod instance;
 mod merge_request;
 
-pub(crate) use ci::{WireJob, WirePipeline, WireStatus};
+pub(crate) use ci::{WireJob, WireNewStatus, WirePipeline, WireStatus};
+pub(crate) use comment::{WireDiscussion, WireLine, WireNewNote, WireNote};
 pub(crate) use content::{
-    WireAction, WireBranch, WireCommit, WireCommitRequest, WireCreateBranch, WireFile, WireTreeEntry,
+    WireAction, WireBranch, WireBranchAccess, WireBranchTip, WireCommit, WireCommitRequest, WireCreateBranch,
+    WireCreateTag, WireFile, WireProtectedBranch, WireTag, WireTreeEntry,
 };
-pub(crate) use instance::{WireMetadata, WireProject, WireToken, WireUser, WireUserRef, WireVersion};
+pub(crate) use diff::{WireComparison, WireDiff, WireDiffRefs, WireNewLine, WireNewPosition, WireNewRange};
+pub(crate) use instance::{
+    WireGroup, WireId, WireMetadata, WireProject, WireToken, WireUser, WireUserRef, WireVersion,
+};
 pub(crate) use merge_request::{
-    WireCreateMergeRequest, WireLine, WireMerge, WireMergeRequest, WireNote, WireNoteBody,
-    WireUpdateMergeRequest,
+    WireApprovals, WireApprove, WireCreateMergeRequest, WireMerge, WireMergeRequest, WireRebase,
+    WireReviewer, WireUpdateMergeRequest,
 };
