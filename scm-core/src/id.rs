@@ -105,7 +105,7 @@ macro_rules! number_id {
 
         impl $name {
             /// Takes the number as the server gave it.
-            pub fn new(number: u64) -> Self {
+            pub const fn new(number: u64) -> Self {
                 Self(number)
             }
 

@@ -9,6 +9,9 @@ use url::Url;
 
 use crate::client::PROVIDER;
 
+/// What GitLab says of a path that it does not know, unlike of a thing that is not there.
+const UNKNOWN_ROUTE: &str = " (GitLab knows no such API path: look at the context path of the URL, and for a reverse proxy that decodes '%2F')";
+
 /// What is particular to GitLab for the pipeline.
 #[derive(Debug)]
 pub(crate) struct GitLabDialect;
@@ -67,6 +70,9 @@ impl Said {
             let code = error.clone().filter(|error| !error.contains(' ')).or_else(|| text("error_code"));
             let message = [text("message"), text("error_description"), error].into_iter().flatten().next();
             let mut message = message.unwrap_or_default();
+            if body.get("error").and_then(Value::as_str) == Some("404 Not Found") {
+                message.push_str(UNKNOWN_ROUTE);
+            }
             if let Some(scope) = text("scope") {
                 message.push_str(&format!(" (scope needed: {scope})"));
             }
@@ -204,7 +210,7 @@ mod tests {
             (403, json, r#"{"error":"insufficient_scope","error_description":"Too small.","scope":"api read_api"}"#, PermissionDenied, "Too small. (scope needed: api read_api)"),
             (403, json, r#"{"message":"403 Forbidden - Your account is blocked"}"#, PermissionDenied, "403 Forbidden - Your account is blocked"),
             (404, json, r#"{"message":"404 Project Not Found"}"#, NotFound, "404 Project Not Found"),
-            (404, json, r#"{"error":"404 Not Found"}"#, NotFound, "404 Not Found"),
+            (404, json, r#"{"error":"404 Not Found"}"#, NotFound, "404 Not Found (GitLab knows no such API path: look at the context path of the URL, and for a reverse proxy that decodes '%2F')"),
             (405, json, r#"{"message":"405 Method Not Allowed"}"#, InvalidInput, "405 Method Not Allowed"),
             (405, json, r#"{"error":"Remaining records can be retrieved using keyset pagination."}"#, Unsupported, "Remaining records can be retrieved using keyset pagination."),
             (409, json, r#"{"message":["Another open merge request already exists for this source branch: !5"]}"#, Conflict, "Another open merge request already exists for this source branch: !5"),

@@ -18,7 +18,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const TOKEN: &str = "glpat-canary-0123456789";
 
-fn gitlab(server: &MockServer, context: &str) -> GitLab {
+pub(crate) fn gitlab(server: &MockServer, context: &str) -> GitLab {
     let token = Arc::new(StaticCredential::token(TOKEN.into()));
     let retry = RetryPolicy::default().with_backoff(Duration::from_millis(1), Duration::from_millis(5));
     let config = GitLabConfig::new(&format!("{}{context}", server.uri()), token).unwrap().with_retry(retry);
@@ -26,29 +26,29 @@ fn gitlab(server: &MockServer, context: &str) -> GitLab {
     GitLab::new(config, Transport::new(transport)).unwrap()
 }
 
-fn repo() -> RepoId {
+pub(crate) fn repo() -> RepoId {
     RepoId::new("group/sub/repo").unwrap()
 }
 
-fn sha(digit: char) -> Sha {
+pub(crate) fn sha(digit: char) -> Sha {
     Sha::new(digit.to_string().repeat(40)).unwrap()
 }
 
-fn project(id: u64) -> Value {
+pub(crate) fn project(id: u64) -> Value {
     json!({"id": id, "path_with_namespace": "group/sub/repo", "name": "repo", "default_branch": "main",
         "permissions": {"project_access": {"access_level": 30}, "group_access": null}})
 }
 
-fn merge_request(state: &str) -> Value {
+pub(crate) fn merge_request(state: &str) -> Value {
     json!({"id": 1, "iid": 7, "title": "Fix", "state": state, "source_branch": "fix", "target_branch": "main",
         "source_project_id": 1, "target_project_id": 1, "sha": "a".repeat(40), "labels": []})
 }
 
-async fn answer(server: &MockServer, verb: &str, at: &str, answer: ResponseTemplate) {
+pub(crate) async fn answer(server: &MockServer, verb: &str, at: &str, answer: ResponseTemplate) {
     Mock::given(method(verb)).and(path(at)).respond_with(answer).mount(server).await;
 }
 
-fn ok(body: Value) -> ResponseTemplate {
+pub(crate) fn ok(body: Value) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(body)
 }
 
