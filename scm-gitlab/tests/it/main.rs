@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a run of the suite shows what was skipped, and why")]
 
+mod bad_input;
 mod ci_and_lists;
 mod conformance;
 mod faults;
