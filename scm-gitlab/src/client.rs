@@ -197,13 +197,14 @@ impl Scm for GitLab {
     }
 }
 
-/// `Unsupported` for what this version of the crate does not offer yet.
-pub(crate) fn not_built(operation: &'static str, what: &str) -> Error {
-    Error::unsupported(
-        operation,
-        format!("{what}: not offered by this version of scm-gitlab; use GitLab::request"),
-    )
-    .with_provider(PROVIDER)
+/// What GitLab cannot do, and why.
+pub(crate) fn unsupported(operation: &'static str, reason: impl AsRef<str>) -> Error {
+    Error::unsupported(operation, reason).with_provider(PROVIDER)
+}
+
+/// What this version of the crate does not offer yet.
+fn not_built(operation: &'static str, what: &str) -> Error {
+    unsupported(operation, format!("{what}: not offered by this version of scm-gitlab; use GitLab::request"))
 }
 
 /// A request under `/api/v4`.

@@ -7,7 +7,7 @@ use scm_core::{
     ListTags, NewTag, Page, Pages, RepoId, Repositories as _, Result, Revision, Tag, TagName,
 };
 
-use crate::client::{GitLab, page_size, project_api, reference};
+use crate::client::{GitLab, page_size, project_api, reference, unsupported};
 use crate::convert;
 use crate::page::list_page;
 use crate::wire::{WireCreateBranch, WireCreateTag, WireProtectedBranch};
@@ -43,7 +43,7 @@ impl Branches for GitLab {
 
     async fn delete_branch(&self, repo: &RepoId, name: &BranchName, opts: &DeleteBranch) -> Result<()> {
         if opts.expected_head.is_some() {
-            return Err(Error::unsupported(
+            return Err(unsupported(
                 "delete_branch",
                 "GitLab's API deletes a branch wherever it points to; an expected head cannot be held",
             ));

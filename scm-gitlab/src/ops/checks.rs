@@ -3,12 +3,12 @@ use http::Method;
 use scm_core::pipeline::{Idempotency, Operation};
 use scm_core::{
     BranchName, Check, CheckState, CheckSummary, CheckTarget, Checks, CodeReport, Commits as _, Cursor,
-    Error, ErrorKind, Job, JobId, ListPipelines, NewStatus, Page, Pages, Pipeline, PipelineId, RepoId,
-    Result, Revision, Sha,
+    ErrorKind, Job, JobId, ListPipelines, NewStatus, Page, Pages, Pipeline, PipelineId, RepoId, Result,
+    Revision, Sha,
 };
 use url::Url;
 
-use crate::client::{GitLab, page_size, project_api};
+use crate::client::{GitLab, page_size, project_api, unsupported};
 use crate::convert;
 use crate::page::list_page;
 use crate::wire::{WireMergeRequest, WireNewStatus, WirePipeline, WireStatus};
@@ -33,7 +33,7 @@ impl Checks for GitLab {
                 }
                 (newest.transpose()?, Some(sha.clone()))
             }
-            other => return Err(Error::unsupported("check_summary", format!("no checks of {other:?}"))),
+            other => return Err(unsupported("check_summary", format!("no checks of {other:?}"))),
         };
         self.summary_of(repo, pipeline, sha).await
     }
@@ -152,7 +152,7 @@ impl Checks for GitLab {
     }
 
     async fn publish_report(&self, _: &RepoId, _: &Sha, _: &CodeReport) -> Result<()> {
-        Err(Error::unsupported("publish_report", "GitLab takes code reports as artifacts of CI jobs only"))
+        Err(unsupported("publish_report", "GitLab takes code reports as artifacts of CI jobs only"))
     }
 }
 

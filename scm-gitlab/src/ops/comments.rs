@@ -9,7 +9,7 @@ use scm_core::{
     ListComments, NewComment, Page, Pages, PullRequestId, RepoId, Resolution, Result, ThreadId,
 };
 
-use crate::client::{GitLab, merge_request_api, page_size};
+use crate::client::{GitLab, merge_request_api, page_size, unsupported};
 use crate::diff::Line;
 use crate::page::list_page;
 use crate::wire::{WireDiff, WireDiffRefs, WireMergeRequest, WireNewNote, WireNewPosition};
@@ -53,7 +53,7 @@ impl Comments for GitLab {
 
     async fn create_comment(&self, repo: &RepoId, id: PullRequestId, new: &NewComment) -> Result<Comment> {
         if new.task {
-            return Err(Error::unsupported("create_comment", "GitLab has no tasks; open a thread instead"));
+            return Err(unsupported("create_comment", "GitLab has no tasks; open a thread instead"));
         }
         let operation = self.operation("create_comment");
         let diff;
@@ -71,7 +71,7 @@ impl Comments for GitLab {
                 Place::lines(path, old_path.as_ref(), *lines, diff.as_ref())
                     .map_err(|error| operation.own(error))?
             }
-            other => return Err(Error::unsupported("create_comment", format!("a comment on {other:?}"))),
+            other => return Err(unsupported("create_comment", format!("a comment on {other:?}"))),
         };
         let refs = self.diff_refs(&operation, repo, id).await?;
         let body = WireNewNote { position: Some(place.wire(&refs)), ..note(&operation, &new.body)? };

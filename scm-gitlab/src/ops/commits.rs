@@ -9,7 +9,7 @@ use scm_core::{
     ErrorKind, FileChange, FileDiff, ListCommits, NewCommit, Page, RepoId, Result, Revision,
 };
 
-use crate::client::{GitLab, page_size, project_api, reference};
+use crate::client::{GitLab, page_size, project_api, reference, unsupported};
 use crate::page::list_page;
 use crate::wire::{WireAction, WireBranchTip, WireCommit, WireCommitRequest, WireComparison};
 use crate::{convert, diff};
@@ -136,13 +136,10 @@ impl GitLab {
     /// Refuses what the API could only do less exactly than asked.
     async fn check_guards(&self, repo: &RepoId, commit: &NewCommit) -> Result<()> {
         if commit.signer.is_some() {
-            return Err(Error::unsupported(
-                "create_commit",
-                "GitLab's API takes no signature of the caller's",
-            ));
+            return Err(unsupported("create_commit", "GitLab's API takes no signature of the caller's"));
         }
         match &commit.base {
-            CommitBase::Existing { expected_head: Some(_) } => Err(Error::unsupported(
+            CommitBase::Existing { expected_head: Some(_) } => Err(unsupported(
                 "create_commit",
                 "GitLab's API cannot hold an expected head on an existing branch; commit onto a new branch, or guard \
                  each file by its last commit",
@@ -206,7 +203,7 @@ fn wire_request(commit: &NewCommit) -> Result<WireCommitRequest<'_>> {
     let start_sha = match &commit.base {
         CommitBase::NewBranch { start } => Some(start.as_str()),
         CommitBase::Existing { .. } | CommitBase::Empty => None,
-        other => return Err(Error::unsupported("create_commit", format!("a commit on {other:?}"))),
+        other => return Err(unsupported("create_commit", format!("a commit on {other:?}"))),
     };
     let mut actions = Vec::with_capacity(commit.changes.len());
     for change in &commit.changes {
@@ -278,7 +275,7 @@ fn push_actions<'a>(change: &'a FileChange, actions: &mut Vec<WireAction<'a>>) -
             });
         }
         FileChange::Chmod { path, executable } => actions.push(chmod(path.as_str(), *executable)),
-        other => return Err(Error::unsupported("create_commit", format!("GitLab cannot do {other:?}"))),
+        other => return Err(unsupported("create_commit", format!("GitLab cannot do {other:?}"))),
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use scm_core::{
     PullRequests, Readiness, RepoId, Repositories as _, Result, Sha, UpdatePullRequest, UserName,
 };
 
-use crate::client::{GitLab, PROVIDER, api, merge_request_api, page_size, project_api};
+use crate::client::{GitLab, api, merge_request_api, page_size, project_api, unsupported};
 use crate::page::list_page;
 use crate::wire::{
     WireApprovals, WireApprove, WireCreateMergeRequest, WireDiff, WireMerge, WireMergeRequest,
@@ -341,11 +341,10 @@ impl PullRequests for GitLab {
     async fn align_pull_request(&self, repo: &RepoId, id: PullRequestId, opts: &Align) -> Result<Alignment> {
         match opts.strategy.unwrap_or_default() {
             AlignStrategy::Rebase => self.rebase(repo, id, opts).await,
-            other => Err(Error::unsupported(
+            other => Err(unsupported(
                 "align_pull_request",
                 format!("GitLab has no call that aligns by {other:?}; rebase, or merge the target by git"),
-            )
-            .with_provider(PROVIDER)),
+            )),
         }
     }
 
