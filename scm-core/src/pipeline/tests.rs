@@ -1,17 +1,23 @@
 //! The pipeline over a fake transport: a script of answers, and a record of what was asked.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicUsize;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::future::{self, Either};
+use http::Method;
+use http::header::{self, HeaderValue};
 
 use super::*;
 use crate::check::RungReport;
 use crate::credential::{CallbackCredential, StaticCredential};
+use crate::error::{Delivery, ErrorKind};
 use crate::scm::Priority;
-use crate::transport::{HttpTransport, Route, TransportError};
+use crate::transport::{Body, HttpTransport, Route, TransportError};
 
 const TOKEN: &str = "canary-0123456789";
 

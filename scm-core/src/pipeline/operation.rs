@@ -1,0 +1,340 @@
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::{self, Either};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Uri};
+use tracing::Instrument as _;
+use url::Url;
+
+use super::{ApiRequest, ApiResponse, Decision, ErrorAnswer, Pipeline, Situation, retry, trace};
+use crate::credential::Credential;
+use crate::error::{Delivery, Error, ErrorKind, Result};
+use crate::model::ByteStream;
+use crate::redact;
+use crate::transport::Body;
+
+/// Most bytes of an error body that are read.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+/// Most same-origin redirects that are followed.
+const MAX_REDIRECTS: usize = 5;
+
+/// One operation of a provider, of one request or several, under one deadline and one trace span.
+#[derive(Debug)]
+pub struct Operation {
+    pipeline: Pipeline,
+    name: &'static str,
+    deadline: Option<Instant>,
+    /// A request left, and no answer has told yet what came of it.
+    in_doubt: AtomicBool,
+    /// An earlier try of this operation ended without telling what came of it.
+    lost_answer: AtomicBool,
+    span: tracing::Span,
+}
+
+impl Operation {
+    pub(super) fn new(pipeline: Pipeline, name: &'static str) -> Self {
+        let shared = &pipeline.shared;
+        let deadline = pipeline.options.deadline.unwrap_or(shared.config.deadline);
+        Self {
+            name,
+            deadline: shared.config.clock.monotonic().checked_add(deadline),
+            in_doubt: AtomicBool::new(false),
+            lost_answer: AtomicBool::new(false),
+            span: trace::operation_span(shared.dialect.provider(), name, &pipeline.options),
+            pipeline,
+        }
+    }
+
+    /// The operation's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Sends a request and reads the whole answer. A status outside 2xx is an error.
+    ///
+    /// # Errors
+    /// What the [`Dialect`] makes of the answer, or what the transport reports.
+    pub async fn send(&self, request: ApiRequest) -> Result<ApiResponse> {
+        let run = self.run(request, Shape::Whole);
+        let (head, body) = self.within_deadline(run).await?;
+        let provider = self.pipeline.shared.dialect.provider();
+        let body = body.as_bytes().cloned().unwrap_or_default();
+        Ok(ApiResponse::new(head, body, provider, self.name))
+    }
+
+    /// Sends a request and gives the body as it arrives. The deadline ends with the answer's head.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn stream(&self, request: ApiRequest) -> Result<ByteStream> {
+        let (_, body) = self.within_deadline(self.run(request, Shape::Stream)).await?;
+        Ok(ByteStream::new(body))
+    }
+
+    /// Did a try of this operation end without telling what came of it? Then "not found" after a delete may be its own
+    /// work.
+    pub fn lost_an_answer(&self) -> bool {
+        self.lost_answer.load(Ordering::Relaxed)
+    }
+
+    /// Waits, as part of the operation.
+    ///
+    /// # Errors
+    /// `Timeout` when the deadline comes first.
+    pub async fn pause(&self, wait: Duration) -> Result<()> {
+        let clock = self.pipeline.clock();
+        if self.deadline.is_some_and(|deadline| clock.monotonic() + wait > deadline) {
+            return Err(self.timeout(Delivery::Answered));
+        }
+        clock.sleep(wait).await;
+        Ok(())
+    }
+
+    /// An error of this operation before anything was sent: the caller's input cannot be.
+    pub fn invalid(&self, message: impl AsRef<str>) -> Error {
+        self.own(Error::invalid(message))
+    }
+
+    /// Names this operation and its provider in an error that arose outside of [`send`](Self::send).
+    pub fn own(&self, error: Error) -> Error {
+        error.with_provider(self.pipeline.shared.dialect.provider()).with_operation(self.name)
+    }
+
+    fn timeout(&self, delivery: Delivery) -> Error {
+        self.own(
+            Error::new(ErrorKind::Timeout, "the deadline of the call has passed").with_delivery(delivery),
+        )
+    }
+
+    async fn within_deadline<T>(&self, run: impl Future<Output = Result<T>>) -> Result<T> {
+        let clock = self.pipeline.clock();
+        let run = run.instrument(self.span.clone());
+        let Some(deadline) = self.deadline else { return run.await.map_err(|error| self.own(error)) };
+        let left = deadline.saturating_duration_since(clock.monotonic());
+        // `select` polls `run` first: an answer that came in time counts, also at the last moment.
+        match future::select(pin!(run), pin!(clock.sleep(left))).await {
+            Either::Left((done, _)) => done.map_err(|error| self.own(error)),
+            Either::Right(_) => {
+                let in_doubt = self.in_doubt.load(Ordering::Relaxed);
+                Err(self.timeout(if in_doubt { Delivery::Unknown } else { Delivery::NotSent }))
+            }
+        }
+    }
+
+    /// The retry loop around single tries.
+    async fn run(&self, mut request: ApiRequest, shape: Shape) -> Result<(http::response::Parts, Body)> {
+        let shared = &self.pipeline.shared;
+        let policy = &shared.config.retry;
+        let mut attempt: u32 = 1;
+        let mut refreshed: Option<Credential> = None;
+        let mut asked_for_fresh = false;
+        loop {
+            let Some(body) = request.body.try_clone() else {
+                return Err(Error::new(ErrorKind::Internal, "the body of the request was already used"));
+            };
+            let credential = match refreshed.take() {
+                Some(fresh) => fresh,
+                None => shared.config.credentials.credential().await?,
+            };
+            self.pipeline.note_credential(&credential);
+            let error = match self.one_try(&request, body, &credential, shape, attempt).await {
+                Ok(done) => return Ok(done),
+                Err(error) => without_secret(error, &credential),
+            };
+            let in_doubt = match error.delivery() {
+                Delivery::NotSent => false,
+                Delivery::Unknown => true,
+                Delivery::Answered => error.status().is_none_or(|status| status.is_server_error()),
+            };
+            if in_doubt {
+                self.lost_answer.store(true, Ordering::Relaxed);
+            }
+            if error.kind() == ErrorKind::Unauthenticated && !asked_for_fresh && request.body.is_replayable()
+            {
+                asked_for_fresh = true;
+                if let Some(fresh) = shared.config.credentials.refresh(&credential).await? {
+                    refreshed = Some(fresh);
+                    continue;
+                }
+            }
+            if error.kind() == ErrorKind::RateLimited {
+                let wait = error.retry_after().unwrap_or(policy.base_delay());
+                // An absurd wait must not lock everybody out for good.
+                shared.gate.pause(wait.min(policy.max_retry_after));
+            }
+            let situation = Situation {
+                kind: error.kind(),
+                delivery: error.delivery(),
+                status: error.status(),
+                retryable: error.is_retryable(),
+                idempotency: request.idempotency,
+                replayable: request.body.is_replayable(),
+            };
+            let wait = match policy.decide(&situation, attempt, error.retry_after()) {
+                Decision::GiveUp => return Err(error),
+                Decision::RetryWithin { at_least, jitter } => {
+                    at_least.max(shared.config.clock.jitter(jitter))
+                }
+            };
+            let now = shared.config.clock.monotonic();
+            if self.deadline.is_some_and(|deadline| now + wait >= deadline) {
+                // Waiting would only turn a telling error into a timeout.
+                return Err(error);
+            }
+            trace::retrying(attempt, wait, &error);
+            shared.config.clock.sleep(wait).await;
+            attempt += 1;
+        }
+    }
+
+    /// One try, with the redirects it may follow.
+    async fn one_try(
+        &self,
+        request: &ApiRequest,
+        body: Body,
+        credential: &Credential,
+        shape: Shape,
+        attempt: u32,
+    ) -> Result<(http::response::Parts, Body)> {
+        let shared = &self.pipeline.shared;
+        let permit = shared.gate.enter(self.pipeline.options.priority.unwrap_or_default()).await;
+        let mut url = request.url(&shared.config.base)?;
+        let mut body = Some(body);
+        let mut anonymous = false;
+        for _ in 0..=MAX_REDIRECTS {
+            let mut out = http::Request::new(body.take().unwrap_or_default());
+            *out.method_mut() = request.method.clone();
+            *out.uri_mut() = to_uri(&url)?;
+            *out.headers_mut() = request.headers.clone();
+            if !anonymous {
+                shared.dialect.auth().apply(credential, out.headers_mut())?;
+            }
+            if let Some(id) = &self.pipeline.options.correlation_id
+                && let Ok(value) = HeaderValue::from_str(id.as_str())
+            {
+                out.headers_mut().insert(HeaderName::from_static("x-correlation-id"), value);
+            }
+            let span = trace::try_span(&request.method, &url, attempt);
+            self.in_doubt.store(true, Ordering::Relaxed);
+            let sent = shared.config.transport.send(out).instrument(span.clone()).await;
+            let (parts, answer) = match sent {
+                Ok(response) => response.into_parts(),
+                Err(error) => {
+                    trace::failed(&span, &error);
+                    if error.delivery() == Delivery::NotSent {
+                        self.in_doubt.store(false, Ordering::Relaxed);
+                    }
+                    return Err(error.into());
+                }
+            };
+            trace::answered(&span, parts.status);
+            if parts.status.is_success() {
+                // A whole answer counts against the limit until it is read; a stream may stay open for long.
+                let body = match shape {
+                    Shape::Stream => answer,
+                    Shape::Whole => self.read_whole(&parts, answer, request).await?,
+                };
+                drop(permit);
+                return Ok((parts, body));
+            }
+            if let Some(next) = self.redirect(&request.method, &url, &parts, shape, anonymous) {
+                anonymous |= next.origin() != shared.config.base.origin();
+                url = next;
+                continue;
+            }
+            self.in_doubt.store(parts.status.is_server_error(), Ordering::Relaxed);
+            let start = read_start(answer).await;
+            return Err(self.answer_to_error(&parts, &start));
+        }
+        Err(Error::new(ErrorKind::Decode, "the server redirects in a circle")
+            .with_delivery(Delivery::Answered))
+    }
+
+    /// Where a redirect may lead: GET and HEAD to the same origin, and a byte stream one hop to another https origin,
+    /// without the credential.
+    fn redirect(
+        &self,
+        method: &Method,
+        from: &Url,
+        parts: &http::response::Parts,
+        shape: Shape,
+        was_anonymous: bool,
+    ) -> Option<Url> {
+        if !parts.status.is_redirection() || !matches!(*method, Method::GET | Method::HEAD) || was_anonymous {
+            return None;
+        }
+        let shared = &self.pipeline.shared;
+        let base = &shared.config.base;
+        let to = from.join(parts.headers.get(header::LOCATION)?.to_str().ok()?).ok()?;
+        let to = shared.dialect.relocate(base, &to).unwrap_or(to);
+        (to.origin() == base.origin() || (shape == Shape::Stream && to.scheme() == "https")).then_some(to)
+    }
+
+    async fn read_whole(
+        &self,
+        parts: &http::response::Parts,
+        answer: Body,
+        request: &ApiRequest,
+    ) -> Result<Body> {
+        if request.method == Method::HEAD || parts.status == StatusCode::NO_CONTENT {
+            return Ok(Body::empty());
+        }
+        match answer.collect(self.pipeline.shared.config.max_body).await {
+            Ok(bytes) => Ok(bytes.into()),
+            // The head said success, yet the answer is lost: what the server did is not known.
+            Err(error) => Err(Error::from(error)),
+        }
+    }
+
+    fn answer_to_error(&self, parts: &http::response::Parts, body: &[u8]) -> Error {
+        let shared = &self.pipeline.shared;
+        let answer =
+            ErrorAnswer { status: parts.status, headers: &parts.headers, body, operation: self.name };
+        let mut error = shared.dialect.error(&answer).with_status(parts.status);
+        if let Some(id) =
+            parts.headers.get(shared.dialect.request_id_header()).and_then(|id| id.to_str().ok())
+        {
+            error = error.with_request_id(id);
+        }
+        if matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Unavailable)
+            && let Some(wait) = retry::wait_from_headers(&parts.headers, shared.config.clock.now())
+        {
+            error = error.with_retry_after(wait);
+        }
+        error
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Shape {
+    Whole,
+    Stream,
+}
+
+/// The server may echo the credential; nothing of it is shown.
+fn without_secret(error: Error, credential: &Credential) -> Error {
+    match credential.secret() {
+        Some(secret) => error.map_message(|message| redact::without(message, secret)),
+        None => error,
+    }
+}
+
+/// Reads the start of an error body; a body that breaks off or is endless still tells something.
+async fn read_start(mut answer: Body) -> Vec<u8> {
+    use futures_util::StreamExt as _;
+    let mut start = Vec::new();
+    while start.len() < MAX_ERROR_BODY {
+        match answer.next().await {
+            Some(Ok(chunk)) => start.extend_from_slice(&chunk),
+            _ => break,
+        }
+    }
+    start.truncate(MAX_ERROR_BODY);
+    start
+}
+
+fn to_uri(url: &Url) -> Result<Uri> {
+    Uri::try_from(url.as_str()).map_err(|_| Error::invalid("the call's path cannot be written as a URI"))
+}
