@@ -18,6 +18,7 @@
 // Answers of the servers are written as single large `json!` values.
 #![recursion_limit = "256"]
 
+pub mod canary;
 pub mod conformance;
 pub mod fault;
 pub mod seed;

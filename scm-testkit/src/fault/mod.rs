@@ -7,11 +7,15 @@
 //! let fault = Fault::on("POST", "/projects/:id/repository/commits").reset_after().after(1).times(2);
 //! ```
 
+mod clock;
+pub mod socket;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+pub use clock::StoppedClock;
 use serde_json::Value;
 
 /// One planned misbehaviour: where, when, and what.
