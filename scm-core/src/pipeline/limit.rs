@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, SemaphorePermit};
 
 use crate::scm::Priority;
 use crate::time::Clock;
@@ -37,6 +37,9 @@ impl Limits {
 pub(super) struct Gate {
     all: Semaphore,
     bulk: Semaphore,
+    /// Of the bulk work only one stands in line for `all`: who comes with an interactive call never queues behind a
+    /// crowd, and the bulk work still gets its share of a line that never ends.
+    line: AsyncMutex<()>,
     paused_until: Mutex<Option<Instant>>,
     clock: Arc<dyn Clock>,
 }
@@ -51,20 +54,39 @@ impl Gate {
     pub(super) fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
         let all = limits.concurrent.max(1);
         let bulk = all.saturating_sub(limits.reserved).max(1);
-        Self { all: Semaphore::new(all), bulk: Semaphore::new(bulk), paused_until: Mutex::new(None), clock }
+        Self {
+            all: Semaphore::new(all),
+            bulk: Semaphore::new(bulk),
+            line: AsyncMutex::new(()),
+            paused_until: Mutex::new(None),
+            clock,
+        }
     }
 
-    pub(super) async fn enter(&self, priority: Priority) -> Permit<'_> {
-        let bulk = match priority {
-            Priority::Bulk => self.bulk.acquire().await.ok(),
-            Priority::Interactive => None,
+    /// Waits for a turn, and for the end of a pause.
+    ///
+    /// # Errors
+    /// What is left of a pause that outlasts the deadline: there is nothing to wait for.
+    pub(super) async fn enter(
+        &self,
+        priority: Priority,
+        deadline: Option<Instant>,
+    ) -> Result<Permit<'_>, Duration> {
+        self.pause_within(deadline)?;
+        let permit = match priority {
+            Priority::Interactive => Permit { _bulk: None, _all: self.all.acquire().await.ok() },
+            Priority::Bulk => {
+                let bulk = self.bulk.acquire().await.ok();
+                let _first_in_line = self.line.lock().await;
+                Permit { _bulk: bulk, _all: self.all.acquire().await.ok() }
+            }
         };
-        let all = self.all.acquire().await.ok();
-        // After the turn has come: a pause may have begun while waiting for it.
-        while let Some(wait) = self.pause_left() {
+        // After the turn has come: a pause may have begun while waiting for it. The turn is kept meanwhile, since nobody
+        // else may send either.
+        while let Some(wait) = self.pause_within(deadline)? {
             self.clock.sleep(wait).await;
         }
-        Permit { _all: all, _bulk: bulk }
+        Ok(permit)
     }
 
     /// Nobody sends before `wait` is over. A longer pause that is already set stays.
@@ -74,9 +96,13 @@ impl Gate {
         *paused = (*paused).max(until);
     }
 
-    fn pause_left(&self) -> Option<Duration> {
-        let until = (*self.paused_until.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let left = until.saturating_duration_since(self.clock.monotonic());
-        (!left.is_zero()).then_some(left)
+    /// What is left of the pause; as an error where it outlasts the deadline.
+    fn pause_within(&self, deadline: Option<Instant>) -> Result<Option<Duration>, Duration> {
+        let until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = until.map(|until| until.saturating_duration_since(self.clock.monotonic()));
+        match left.filter(|left| !left.is_zero()) {
+            Some(left) if deadline.is_some() && until >= deadline => Err(left),
+            left => Ok(left),
+        }
     }
 }

@@ -1,5 +1,6 @@
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{self, Either};
@@ -26,11 +27,25 @@ pub struct Operation {
     pipeline: Pipeline,
     name: &'static str,
     deadline: Option<Instant>,
-    /// A request left, and no answer has told yet what came of it.
-    in_doubt: AtomicBool,
-    /// An earlier try of this operation ended without telling what came of it.
+    fate: Mutex<Fate>,
+    /// A try of this operation ended without telling what came of it.
     lost_answer: AtomicBool,
     span: tracing::Span,
+}
+
+/// Could the server have acted on what this operation has sent so far?
+#[derive(Clone, Copy, Debug)]
+struct Fate {
+    /// The try that runs, or the last one.
+    now: Delivery,
+    /// An earlier try or request may have had an effect that no error of a later one tells of.
+    acted: bool,
+}
+
+impl Fate {
+    fn delivery(self) -> Delivery {
+        if self.acted { Delivery::Unknown } else { self.now }
+    }
 }
 
 impl Operation {
@@ -40,7 +55,7 @@ impl Operation {
         Self {
             name,
             deadline: shared.config.clock.monotonic().checked_add(deadline),
-            in_doubt: AtomicBool::new(false),
+            fate: Mutex::new(Fate { now: Delivery::NotSent, acted: false }),
             lost_answer: AtomicBool::new(false),
             span: trace::operation_span(shared.dialect.provider(), name, &pipeline.options),
             pipeline,
@@ -85,7 +100,7 @@ impl Operation {
     /// `Timeout` when the deadline comes first.
     pub async fn pause(&self, wait: Duration) -> Result<()> {
         let clock = self.pipeline.clock();
-        if self.deadline.is_some_and(|deadline| clock.monotonic() + wait > deadline) {
+        if self.outlasts_deadline(wait) {
             return Err(self.timeout(Delivery::Answered));
         }
         clock.sleep(wait).await;
@@ -108,25 +123,49 @@ impl Operation {
         )
     }
 
+    /// Would the deadline come before the end of this wait?
+    fn outlasts_deadline(&self, wait: Duration) -> bool {
+        let end = self.pipeline.clock().monotonic().checked_add(wait);
+        self.deadline.is_some_and(|deadline| end.is_none_or(|end| end >= deadline))
+    }
+
+    fn fate(&self) -> MutexGuard<'_, Fate> {
+        self.fate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn within_deadline<T>(&self, run: impl Future<Output = Result<T>>) -> Result<T> {
         let clock = self.pipeline.clock();
         let run = run.instrument(self.span.clone());
-        let Some(deadline) = self.deadline else { return run.await.map_err(|error| self.own(error)) };
-        let left = deadline.saturating_duration_since(clock.monotonic());
-        // `select` polls `run` first: an answer that came in time counts, also at the last moment.
-        match future::select(pin!(run), pin!(clock.sleep(left))).await {
-            Either::Left((done, _)) => done.map_err(|error| self.own(error)),
-            Either::Right(_) => {
-                let in_doubt = self.in_doubt.load(Ordering::Relaxed);
-                Err(self.timeout(if in_doubt { Delivery::Unknown } else { Delivery::NotSent }))
+        let done = match self.deadline {
+            None => run.await,
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(clock.monotonic());
+                if left.is_zero() {
+                    // Not even a first poll: it could send.
+                    return Err(self.timeout(self.fate().delivery()));
+                }
+                // `select` polls `run` first: an answer that came in time counts, also at the last moment.
+                match future::select(pin!(run), pin!(clock.sleep(left))).await {
+                    Either::Left((done, _)) => done,
+                    Either::Right(_) => return Err(self.timeout(self.fate().delivery())),
+                }
             }
-        }
+        };
+        done.map_err(|error| {
+            let error = match error.delivery() {
+                Delivery::NotSent if self.fate().acted => error.with_delivery(Delivery::Unknown),
+                _ => error,
+            };
+            self.own(error)
+        })
     }
 
     /// The retry loop around single tries.
     async fn run(&self, mut request: ApiRequest, shape: Shape) -> Result<(http::response::Parts, Body)> {
         let shared = &self.pipeline.shared;
         let policy = &shared.config.retry;
+        let priority = self.pipeline.options.priority.unwrap_or_default();
+        let before = *self.fate();
         let mut attempt: u32 = 1;
         let mut refreshed: Option<Credential> = None;
         let mut asked_for_fresh = false;
@@ -134,23 +173,37 @@ impl Operation {
             let Some(body) = request.body.try_clone() else {
                 return Err(Error::new(ErrorKind::Internal, "the body of the request was already used"));
             };
+            let permit = shared.gate.enter(priority, self.deadline).await.map_err(pause_is_too_long)?;
+            // Asked after the wait for a turn, in which it may have been rotated.
             let credential = match refreshed.take() {
                 Some(fresh) => fresh,
                 None => shared.config.credentials.credential().await?,
             };
             self.pipeline.note_credential(&credential);
-            let error = match self.one_try(&request, body, &credential, shape, attempt).await {
-                Ok(done) => return Ok(done),
+            let tried = self.one_try(&request, body, &credential, shape, attempt).await;
+            drop(permit);
+            let error = match tried {
+                Ok(done) => {
+                    *self.fate() = match request.method.is_safe() {
+                        true => before,
+                        false => Fate { now: Delivery::Answered, acted: true },
+                    };
+                    return Ok(done);
+                }
                 Err(error) => without_secret(error, &credential),
             };
             let in_doubt = match error.delivery() {
                 Delivery::NotSent => false,
                 Delivery::Unknown => true,
-                Delivery::Answered => error.status().is_none_or(|status| status.is_server_error()),
+                Delivery::Answered => {
+                    error.status().is_none_or(|status| status.is_server_error() || status.is_success())
+                }
             };
             if in_doubt {
                 self.lost_answer.store(true, Ordering::Relaxed);
             }
+            let acted = self.fate().acted || in_doubt;
+            *self.fate() = Fate { now: error.delivery(), acted };
             if error.kind() == ErrorKind::Unauthenticated && !asked_for_fresh && request.body.is_replayable()
             {
                 asked_for_fresh = true;
@@ -178,8 +231,7 @@ impl Operation {
                     at_least.max(shared.config.clock.jitter(jitter))
                 }
             };
-            let now = shared.config.clock.monotonic();
-            if self.deadline.is_some_and(|deadline| now + wait >= deadline) {
+            if self.outlasts_deadline(wait) {
                 // Waiting would only turn a telling error into a timeout.
                 return Err(error);
             }
@@ -199,7 +251,6 @@ impl Operation {
         attempt: u32,
     ) -> Result<(http::response::Parts, Body)> {
         let shared = &self.pipeline.shared;
-        let permit = shared.gate.enter(self.pipeline.options.priority.unwrap_or_default()).await;
         let mut url = request.url(&shared.config.base)?;
         let mut body = Some(body);
         let mut anonymous = false;
@@ -217,15 +268,12 @@ impl Operation {
                 out.headers_mut().insert(HeaderName::from_static("x-correlation-id"), value);
             }
             let span = trace::try_span(&request.method, &url, attempt);
-            self.in_doubt.store(true, Ordering::Relaxed);
+            self.fate().now = Delivery::Unknown;
             let sent = shared.config.transport.send(out).instrument(span.clone()).await;
             let (parts, answer) = match sent {
                 Ok(response) => response.into_parts(),
                 Err(error) => {
                     trace::failed(&span, &error);
-                    if error.delivery() == Delivery::NotSent {
-                        self.in_doubt.store(false, Ordering::Relaxed);
-                    }
                     return Err(error.into());
                 }
             };
@@ -236,7 +284,6 @@ impl Operation {
                     Shape::Stream => answer,
                     Shape::Whole => self.read_whole(&parts, answer, request).await?,
                 };
-                drop(permit);
                 return Ok((parts, body));
             }
             if let Some(next) = self.redirect(&request.method, &url, &parts, shape, anonymous) {
@@ -244,7 +291,10 @@ impl Operation {
                 url = next;
                 continue;
             }
-            self.in_doubt.store(parts.status.is_server_error(), Ordering::Relaxed);
+            if !parts.status.is_server_error() {
+                // Refused: also when the deadline comes before the rest of the reason.
+                self.fate().now = Delivery::Answered;
+            }
             let start = read_start(answer).await;
             return Err(self.answer_to_error(&parts, &start));
         }
@@ -284,7 +334,10 @@ impl Operation {
         match answer.collect(self.pipeline.shared.config.max_body).await {
             Ok(bytes) => Ok(bytes.into()),
             // The head said success, yet the answer is lost: what the server did is not known.
-            Err(error) => Err(Error::from(error)),
+            Err(error) => {
+                let delivery = error.delivery();
+                Err(Error::from(error).with_status(parts.status).with_delivery(delivery))
+            }
         }
     }
 
@@ -299,7 +352,8 @@ impl Operation {
             error = error.with_request_id(id);
         }
         if matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Unavailable)
-            && let Some(wait) = retry::wait_from_headers(&parts.headers, shared.config.clock.now())
+            && let Some(wait) =
+                retry::wait_from_headers(error.kind(), &parts.headers, shared.config.clock.now())
         {
             error = error.with_retry_after(wait);
         }
@@ -319,6 +373,13 @@ fn without_secret(error: Error, credential: &Credential) -> Error {
         Some(secret) => error.map_message(|message| redact::without(message, secret)),
         None => error,
     }
+}
+
+/// The server wants silence for longer than the caller can wait.
+fn pause_is_too_long(left: Duration) -> Error {
+    Error::new(ErrorKind::RateLimited, "the server asked for a pause that outlasts the deadline of the call")
+        .with_delivery(Delivery::NotSent)
+        .with_retry_after(left)
 }
 
 /// Reads the start of an error body; a body that breaks off or is endless still tells something.

@@ -1,3 +1,4 @@
+use std::num::IntErrorKind;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
@@ -123,27 +124,29 @@ fn may_repeat(situation: &Situation) -> bool {
         Delivery::Answered if idempotency == Idempotency::Never => false,
         // The server refused to act, so that any call may come again.
         Delivery::Answered if kind == ErrorKind::RateLimited => true,
+        // A text that the provider knows as passing and as "nothing done".
+        Delivery::Answered if status.is_some_and(|status| status.is_client_error()) => true,
         // A gateway's 5xx does not tell whether the server behind it acted; a 2xx was cut off.
-        Delivery::Answered => match status {
-            Some(status) if status.is_server_error() || status.is_success() => {
-                idempotency == Idempotency::Idempotent
-            }
-            // A text that the provider knows as passing and as "nothing done".
-            _ => true,
-        },
+        Delivery::Answered => idempotency == Idempotency::Idempotent,
     }
 }
 
-/// What a server asks for: `Retry-After` in seconds or as a date, else GitLab's `RateLimit-Reset` (an epoch).
-pub(super) fn wait_from_headers(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+/// What a server asks for: `Retry-After` in seconds or as a date, else, when the rate is the reason, GitLab's
+/// `RateLimit-Reset` (an epoch), which stands in other answers too.
+pub(super) fn wait_from_headers(kind: ErrorKind, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     if let Some(value) = text(RETRY_AFTER.as_str()) {
-        if let Ok(seconds) = value.parse::<u64>() {
-            return Some(Duration::from_secs(seconds));
+        match value.parse::<u64>() {
+            Ok(seconds) => return Some(Duration::from_secs(seconds)),
+            Err(error) if *error.kind() == IntErrorKind::PosOverflow => return Some(Duration::MAX),
+            Err(_) => {}
         }
         if let Ok(date) = httpdate::parse_http_date(value) {
             return Some(Timestamp::from(date).saturating_since(server_now(headers, now)));
         }
+    }
+    if kind != ErrorKind::RateLimited {
+        return None;
     }
     let reset = text("ratelimit-reset")?.parse::<u64>().ok()?;
     let reset = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(reset))?;
@@ -158,50 +161,114 @@ fn server_now(headers: &HeaderMap, now: Timestamp) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
 
-    /// Every cell of kind/status × delivery × idempotency, outcomes as literals: does it try again?
+    use super::*;
+    use crate::error::Error;
+
+    /// Is it tried again? `y` or `-` for an idempotent call, one that is not, and one that never may come twice. The
+    /// body is whole, or bytes were taken from it. Columns: not sent, unknown, then answered without a status and with
+    /// one of 2xx, 3xx, 4xx, 5xx. A kind passes or stays by itself, unless the error says otherwise.
+    const TABLE: &str = "
+        not_found                 | whole | --- --- --- --- --- --- ---
+        not_found                 | spent | --- --- --- --- --- --- ---
+        unauthenticated           | whole | --- --- --- --- --- --- ---
+        unauthenticated           | spent | --- --- --- --- --- --- ---
+        permission_denied         | whole | --- --- --- --- --- --- ---
+        permission_denied         | spent | --- --- --- --- --- --- ---
+        conflict                  | whole | --- --- --- --- --- --- ---
+        conflict                  | spent | --- --- --- --- --- --- ---
+        precondition_failed       | whole | --- --- --- --- --- --- ---
+        precondition_failed       | spent | --- --- --- --- --- --- ---
+        invalid_input             | whole | --- --- --- --- --- --- ---
+        invalid_input             | spent | --- --- --- --- --- --- ---
+        rate_limited              | whole | yyy y-- yy- yy- yy- yy- yy-
+        rate_limited              | spent | --- --- --- --- --- --- ---
+        unsupported               | whole | --- --- --- --- --- --- ---
+        unsupported               | spent | --- --- --- --- --- --- ---
+        unavailable               | whole | yyy y-- y-- y-- y-- yy- y--
+        unavailable               | spent | --- --- --- --- --- --- ---
+        timeout                   | whole | yyy y-- y-- y-- y-- yy- y--
+        timeout                   | spent | --- --- --- --- --- --- ---
+        connect                   | whole | yyy y-- y-- y-- y-- yy- y--
+        connect                   | spent | --- --- --- --- --- --- ---
+        tls                       | whole | --- --- --- --- --- --- ---
+        tls                       | spent | --- --- --- --- --- --- ---
+        proxy                     | whole | yyy y-- y-- y-- y-- yy- y--
+        proxy                     | spent | --- --- --- --- --- --- ---
+        relay                     | whole | yyy y-- y-- y-- y-- yy- y--
+        relay                     | spent | --- --- --- --- --- --- ---
+        decode                    | whole | --- --- --- --- --- --- ---
+        decode                    | spent | --- --- --- --- --- --- ---
+        cancelled                 | whole | --- --- --- --- --- --- ---
+        cancelled                 | spent | --- --- --- --- --- --- ---
+        config                    | whole | --- --- --- --- --- --- ---
+        config                    | spent | --- --- --- --- --- --- ---
+        internal                  | whole | --- --- --- --- --- --- ---
+        internal                  | spent | --- --- --- --- --- --- ---
+        conflict that passes      | whole | yyy y-- y-- y-- y-- yy- y--
+        conflict that passes      | spent | --- --- --- --- --- --- ---
+        invalid_input that passes | whole | yyy y-- y-- y-- y-- yy- y--
+        invalid_input that passes | spent | --- --- --- --- --- --- ---
+        proxy that stays          | whole | --- --- --- --- --- --- ---
+        proxy that stays          | spent | --- --- --- --- --- --- ---
+        connect that stays        | whole | --- --- --- --- --- --- ---
+        connect that stays        | spent | --- --- --- --- --- --- ---
+        rate_limited that stays   | whole | --- --- --- --- --- --- ---
+        rate_limited that stays   | spent | --- --- --- --- --- --- ---
+    ";
+
     #[test]
     fn retry_table() {
-        use Delivery::{Answered, NotSent, Unknown};
-        use ErrorKind::{Conflict, Connect, InvalidInput, Proxy, RateLimited, Timeout, Tls, Unavailable};
         use Idempotency::{Idempotent, Never, NotIdempotent};
-        #[rustfmt::skip]
-        let table = [
-            // kind, status, retryable, delivery, [Idempotent, NotIdempotent, Never]
-            (Connect,      None,      true,  NotSent,  [true,  true,  true ]),
-            (Connect,      None,      true,  Unknown,  [true,  false, false]),
-            (Timeout,      None,      true,  NotSent,  [true,  true,  true ]),
-            (Timeout,      None,      true,  Unknown,  [true,  false, false]),
-            (Unavailable,  None,      true,  NotSent,  [true,  true,  true ]),
-            (Unavailable,  None,      true,  Unknown,  [true,  false, false]),
-            (Unavailable,  Some(500), true,  Answered, [true,  false, false]),
-            (Unavailable,  Some(502), true,  Answered, [true,  false, false]),
-            (Unavailable,  Some(503), true,  Answered, [true,  false, false]),
-            (Unavailable,  Some(504), true,  Answered, [true,  false, false]),
-            (Unavailable,  Some(201), true,  Answered, [true,  false, false]),
-            (RateLimited,  Some(429), true,  Answered, [true,  true,  false]),
-            (Proxy,        None,      true,  NotSent,  [true,  true,  true ]),
-            (Proxy,        None,      false, NotSent,  [false, false, false]),
-            (Tls,          None,      false, NotSent,  [false, false, false]),
-            (Conflict,     Some(409), false, Answered, [false, false, false]),
-            (Conflict,     Some(409), true,  Answered, [true,  true,  false]),
-            (InvalidInput, Some(400), false, Answered, [false, false, false]),
-            (InvalidInput, Some(400), true,  Answered, [true,  true,  false]),
+        let ways = [
+            (Delivery::NotSent, None),
+            (Delivery::Unknown, None),
+            (Delivery::Answered, None),
+            (Delivery::Answered, Some(StatusCode::CREATED)),
+            (Delivery::Answered, Some(StatusCode::FOUND)),
+            (Delivery::Answered, Some(StatusCode::CONFLICT)),
+            (Delivery::Answered, Some(StatusCode::SERVICE_UNAVAILABLE)),
         ];
         let policy = RetryPolicy::default();
-        for (kind, status, retryable, delivery, expected) in table {
-            for (idempotency, expected) in [Idempotent, NotIdempotent, Never].into_iter().zip(expected) {
-                let status = status.map(|status| StatusCode::from_u16(status).unwrap());
-                let situation =
-                    Situation { kind, delivery, status, retryable, idempotency, replayable: true };
-                let again = policy.decide(&situation, 1, None) != Decision::GiveUp;
-                assert_eq!(again, expected, "{situation:?}");
-                let spent = Situation { replayable: false, ..situation };
-                assert_eq!(policy.decide(&spent, 1, None), Decision::GiveUp, "{spent:?}");
-                assert_eq!(policy.decide(&situation, 5, None), Decision::GiveUp, "the last try");
+        let mut kinds = BTreeSet::new();
+        for row in TABLE.lines().map(str::trim).filter(|row| !row.is_empty()) {
+            let [name, body, cells] = row.splitn(3, '|').map(str::trim).collect::<Vec<_>>()[..] else {
+                panic!("{row}");
+            };
+            let (name, passes) = match name.split_once(" that ") {
+                Some((name, "passes")) => (name, Some(true)),
+                Some((name, "stays")) => (name, Some(false)),
+                _ => (name, None),
+            };
+            kinds.insert(name.to_owned());
+            let kind: ErrorKind = serde_json::from_value(name.into()).unwrap();
+            let cells: Vec<_> = cells.split(' ').collect();
+            assert_eq!(cells.len(), ways.len(), "{row}");
+            for ((delivery, status), cell) in ways.into_iter().zip(cells) {
+                let mut error = Error::new(kind, "");
+                if let Some(passes) = passes {
+                    error = error.with_retryable(passes);
+                }
+                let told = [Idempotent, NotIdempotent, Never].map(|idempotency| {
+                    let situation = Situation {
+                        kind,
+                        delivery,
+                        status,
+                        retryable: error.is_retryable(),
+                        idempotency,
+                        replayable: body == "whole",
+                    };
+                    assert_eq!(policy.decide(&situation, 5, None), Decision::GiveUp, "the last try");
+                    if policy.decide(&situation, 1, None) == Decision::GiveUp { '-' } else { 'y' }
+                });
+                assert_eq!(told.iter().collect::<String>(), cell, "{row}: {delivery:?} {status:?}");
             }
         }
+        // serde knows every kind there is.
+        let all = serde_json::from_str::<ErrorKind>("\"?\"").unwrap_err().to_string();
+        let all = all.split('`').skip(1).step_by(2).filter(|name| *name != "?");
+        assert_eq!(kinds, all.map(str::to_owned).collect());
     }
 
     #[test]
@@ -231,19 +298,39 @@ mod tests {
     #[test]
     fn waits_are_read_in_every_form() {
         let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
-        let wait = |pairs: &[(&'static str, &'static str)]| {
+        let wait_for = |kind, pairs: &[(&'static str, &'static str)]| {
             let headers = pairs.iter().map(|(name, value)| {
                 (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
             });
-            wait_from_headers(&headers.collect(), now).map(|wait| wait.as_secs())
+            wait_from_headers(kind, &headers.collect(), now).map(|wait| wait.as_secs())
         };
+        let wait = |pairs: &[_]| wait_for(ErrorKind::RateLimited, pairs);
+        for (value, seconds) in [
+            ("60", Some(60)),
+            (" 60 ", Some(60)),
+            ("0", Some(0)),
+            ("31536000", Some(31_536_000)),
+            ("99999999999999999999999999", Some(u64::MAX)),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+            ("Sat, 21 Nov 2026 10:01:30 GMT", Some(90)),
+            ("Sat, 21 Nov 2026 09:00:00 GMT", Some(0)),
+            ("Sun, 21 Nov 2027 10:00:00 GMT", Some(31_536_000)),
+            ("Sat, 31 Feb 2026 10:00:00 GMT", None),
+        ] {
+            assert_eq!(wait(&[("retry-after", value)]), seconds, "{value}");
+        }
         assert_eq!(wait(&[]), None);
-        assert_eq!(wait(&[("retry-after", "60")]), Some(60));
-        assert_eq!(wait(&[("retry-after", "Sat, 21 Nov 2026 10:01:30 GMT")]), Some(90));
-        assert_eq!(wait(&[("retry-after", "Sat, 21 Nov 2026 09:00:00 GMT")]), Some(0));
-        assert_eq!(wait(&[("retry-after", "soon")]), None);
         assert_eq!(wait(&[("ratelimit-reset", "1795255205")]), Some(5));
+        assert_eq!(wait(&[("ratelimit-reset", "1795255195")]), Some(0), "over already");
+        assert_eq!(wait(&[("ratelimit-reset", "-5")]), None);
+        assert_eq!(wait(&[("ratelimit-reset", "1795255205"), ("retry-after", "soon")]), Some(5));
         let skewed = [("ratelimit-reset", "1795255205"), ("date", "Sat, 21 Nov 2026 09:59:55 GMT")];
         assert_eq!(wait(&skewed), Some(10), "by the server's clock, not ours");
+        // GitLab tells its rate in every answer; a server that is down asks for no pause by that.
+        assert_eq!(wait_for(ErrorKind::Unavailable, &[("ratelimit-reset", "1795255205")]), None);
+        assert_eq!(wait_for(ErrorKind::Unavailable, &[("retry-after", "60")]), Some(60));
     }
 }
