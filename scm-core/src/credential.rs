@@ -7,9 +7,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::error::{Error, Result};
+use crate::redact;
 
 /// What proves who the caller is. Never printed, never serialised.
 #[derive(Clone)]
@@ -37,6 +40,23 @@ impl Credential {
             Self::Token(secret) | Self::Basic { password: secret, .. } => Some(secret.expose_secret()),
             Self::HeldByAgent | Self::Anonymous => None,
         }
+    }
+
+    /// `text` without the secret, in every form in which it is sent.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let Some(secret) = self.secret() else { return text.to_owned() };
+        let text = redact::without(text, secret);
+        match self.basic_pair() {
+            Some(pair) => redact::without(&text, pair.expose_secret()),
+            None => text,
+        }
+    }
+
+    /// What follows `Basic ` in a header.
+    pub(crate) fn basic_pair(&self) -> Option<SecretString> {
+        let Self::Basic { username, password } = self else { return None };
+        let pair = SecretString::from(format!("{username}:{}", password.expose_secret()));
+        Some(STANDARD.encode(pair.expose_secret()).into())
     }
 
     pub(crate) fn same_as(&self, other: &Self) -> bool {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use crate::credential::Credential;
 use crate::redact;
 
 /// Result of every fallible call in the crate family.
@@ -243,10 +244,18 @@ impl Error {
         self
     }
 
-    /// Rewrites the message; the pipeline uses it to take out a secret that a server echoed.
+    /// Takes out a secret that a server echoed, in whatever it was echoed. A cause cannot be rewritten: it goes.
     #[must_use]
-    pub(crate) fn map_message(mut self, map: impl FnOnce(&str) -> String) -> Self {
-        self.0.message = map(&self.0.message);
+    pub(crate) fn without_secret_of(mut self, credential: &Credential) -> Self {
+        let inner = &mut *self.0;
+        inner.message = credential.redact(&inner.message);
+        for text in [&mut inner.server_code, &mut inner.request_id].into_iter().flatten() {
+            *text = credential.redact(text);
+        }
+        let told = self.causes().map(|cause| format!("{cause} {cause:?}")).collect::<String>();
+        if credential.redact(&told) != told {
+            self.0.source = None;
+        }
         self
     }
 
@@ -325,12 +334,14 @@ impl Error {
         if let Some(wait) = self.retry_after() {
             out.push_str(&format!("\n  retry after: {} s", wait.as_secs_f64()));
         }
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            out.push_str(&format!("\n  caused by: {}", redact::line(&error.to_string())));
-            cause = error.source();
+        for cause in self.causes() {
+            out.push_str(&format!("\n  caused by: {}", redact::line(&cause.to_string())));
         }
         out
+    }
+
+    fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+        std::iter::successors(self.source(), |&cause| cause.source())
     }
 }
 

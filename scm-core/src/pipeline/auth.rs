@@ -21,14 +21,13 @@ impl AuthForm {
         let (name, prefix, secret) = match (credential, self) {
             (Credential::Token(token), Self::Bearer) => (AUTHORIZATION, "Bearer ", token.clone()),
             (Credential::Token(token), Self::Header(name)) => (name.clone(), "", token.clone()),
-            (Credential::Basic { username, password }, _) => {
-                if username.contains(':') {
-                    return Err(Error::config("a user name for Basic authentication cannot hold ':'"));
-                }
-                let pair = SecretString::from(format!("{username}:{}", password.expose_secret()));
-                (AUTHORIZATION, "Basic ", base64(&pair))
+            (Credential::Basic { username, .. }, _) if username.contains(':') => {
+                return Err(Error::config("a user name for Basic authentication cannot hold ':'"));
             }
-            (Credential::HeldByAgent | Credential::Anonymous, _) => return Ok(()),
+            (credential, _) => match credential.basic_pair() {
+                Some(pair) => (AUTHORIZATION, "Basic ", pair),
+                None => return Ok(()),
+            },
         };
         headers.insert(name, header_value(prefix, &secret)?);
         Ok(())
@@ -41,11 +40,6 @@ fn header_value(prefix: &str, secret: &SecretString) -> Result<HeaderValue> {
         .map_err(|_| Error::config("the token holds a character that no header can carry; paste it anew"))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-fn base64(pair: &SecretString) -> SecretString {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(pair.expose_secret()).into()
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use super::{ApiRequest, ApiResponse, Decision, ErrorAnswer, Pipeline, Situation,
 use crate::credential::Credential;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::model::ByteStream;
-use crate::redact;
 use crate::transport::Body;
 
 /// Most bytes of an error body that are read.
@@ -190,7 +189,7 @@ impl Operation {
                     };
                     return Ok(done);
                 }
-                Err(error) => without_secret(error, &credential),
+                Err(error) => error.without_secret_of(&credential),
             };
             let in_doubt = match error.delivery() {
                 Delivery::NotSent => false,
@@ -267,7 +266,8 @@ impl Operation {
             {
                 out.headers_mut().insert(HeaderName::from_static("x-correlation-id"), value);
             }
-            let span = trace::try_span(&request.method, &url, attempt);
+            // A server that leads to a path with the secret in it must not bring it into the log.
+            let span = trace::try_span(&request.method, &url, &credential.redact(url.path()), attempt);
             self.fate().now = Delivery::Unknown;
             let sent = shared.config.transport.send(out).instrument(span.clone()).await;
             let (parts, answer) = match sent {
@@ -296,7 +296,9 @@ impl Operation {
                 self.fate().now = Delivery::Answered;
             }
             let start = read_start(answer).await;
-            return Err(self.answer_to_error(&parts, &start));
+            // Before it is read and cut to a line, which could leave a part of the secret.
+            let start = credential.redact(&String::from_utf8_lossy(&start));
+            return Err(self.answer_to_error(&parts, start.as_bytes()));
         }
         Err(Error::new(ErrorKind::Decode, "the server redirects in a circle")
             .with_delivery(Delivery::Answered))
@@ -365,14 +367,6 @@ impl Operation {
 enum Shape {
     Whole,
     Stream,
-}
-
-/// The server may echo the credential; nothing of it is shown.
-fn without_secret(error: Error, credential: &Credential) -> Error {
-    match credential.secret() {
-        Some(secret) => error.map_message(|message| redact::without(message, secret)),
-        None => error,
-    }
 }
 
 /// The server wants silence for longer than the caller can wait.

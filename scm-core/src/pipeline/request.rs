@@ -252,10 +252,14 @@ impl ApiResponse {
         if is_json(self.headers()) {
             return Ok(());
         }
-        let kind = self.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no type");
-        let hint =
-            if kind.starts_with("text/html") { "; a login page or a proxy seems to answer" } else { "" };
-        Err(self.error(&format!("expected JSON, got {kind}{hint}")))
+        Err(self.error(match media_type(self.headers()).as_deref() {
+            None => "expected JSON, got an answer without a type",
+            Some("text/html") => "expected JSON, got text/html; a login page or a proxy seems to answer",
+            Some("text/plain") => "expected JSON, got text/plain",
+            Some("text/xml" | "application/xml") => "expected JSON, got XML",
+            // Whatever the server wrote there.
+            Some(_) => "expected JSON, got another type",
+        }))
     }
 
     fn decode_error(&self, path: &str, error: &serde_json::Error) -> Error {
@@ -290,9 +294,13 @@ impl fmt::Debug for ApiResponse {
 
 /// `application/json`, or any type with the suffix `+json`, whatever parameters follow.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let media = kind.split(';').next().unwrap_or_default().trim();
-    media.eq_ignore_ascii_case("application/json") || media.to_ascii_lowercase().ends_with("+json")
+    media_type(headers).is_some_and(|kind| kind == "application/json" || kind.ends_with("+json"))
+}
+
+/// The type of a body in lower case, without parameters.
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(kind.split(';').next()?.trim().to_ascii_lowercase())
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(super) fn operation_span(provider: &'static str, operation: &'static str, op
     span
 }
 
-pub(super) fn try_span(method: &Method, url: &Url, attempt: u32) -> Span {
+pub(super) fn try_span(method: &Method, url: &Url, path: &str, attempt: u32) -> Span {
     tracing::debug_span!(
         "HTTP",
         otel.kind = "client",
@@ -33,7 +33,7 @@ pub(super) fn try_span(method: &Method, url: &Url, attempt: u32) -> Span {
         server.address = url.host_str(),
         server.port = url.port_or_known_default(),
         url.scheme = url.scheme(),
-        url.path = url.path(),
+        url.path = path,
         http.response.status_code = Empty,
         error.type = Empty,
     )

@@ -1,5 +1,6 @@
 //! The pipeline over a fake transport: a script of answers, and a record of what was asked.
 
+mod canary;
 mod fake;
 mod fate;
 mod storm;
