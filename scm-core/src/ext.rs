@@ -1,7 +1,7 @@
 //! Shortcuts: streams over lists, and calls that need no options.
 //!
-//! Every `list_*` stream is lazy, fetches one page ahead, goes on over a bad item and ends after a failed page. To stop
-//! and go on later, use the `list_*_page` methods and keep the cursor, or [`Pages`].
+//! Every `list_*` stream is lazy, asks for a page when its first item is wanted, goes on over a bad item and ends after a
+//! failed page. To stop and go on later, use the `list_*_page` methods and keep the cursor, or [`Pages`].
 
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -45,7 +45,8 @@ pub trait RepositoriesExt: Repositories {
     }
 
     /// All repositories that the options name, read in up to `parts` listings at the same time: faster, in no order.
-    /// An error of a listing ends that listing only; the others go on.
+    /// An error of a listing ends that listing only; the others go on. Those that nobody polls hold their turns at the
+    /// server meanwhile, so that whoever works on each item by calls to it takes the items in a task of their own.
     fn list_repositories_in_parts(
         &self,
         opts: ListRepositories,

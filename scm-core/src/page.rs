@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use serde::{Deserialize, Serialize};
@@ -106,13 +106,14 @@ type PageFuture<'a, T> = Pin<Box<dyn Future<Output = Result<Page<T>>> + Send + '
 
 /// Pages as a stream, each with its cursor for resuming. Lazy: nothing is sent before the first poll.
 ///
-/// The next page is requested as soon as a page has arrived, and makes progress whenever the stream is polled; nothing
-/// is spawned. A cursor that comes twice ends the stream with a `Decode` error.
+/// The next page is asked for by the poll that follows a page; nothing is spawned. A cursor that comes twice ends the
+/// stream with a `Decode` error.
 pub struct Pages<'a, T> {
     fetch: Box<dyn FnMut(Option<Cursor>) -> PageFuture<'a, T> + Send + 'a>,
     pending: Option<PageFuture<'a, T>>,
     seen: HashSet<Cursor>,
-    start: Option<Option<Cursor>>,
+    /// Where to go on; the beginning is `None`.
+    next: Option<Option<Cursor>>,
     pages_left: Option<usize>,
 }
 
@@ -127,23 +128,14 @@ impl<'a, T> Pages<'a, T> {
             fetch: Box::new(move |at| Box::pin(fetch(at))),
             pending: None,
             seen: HashSet::new(),
-            start: Some(start),
+            next: Some(start),
             pages_left: max_pages,
         }
     }
 
     /// Item by item: an item's error goes on, a page's error ends the stream.
     pub fn items(self, max_items: Option<usize>) -> Items<'a, T> {
-        Items { pages: Some(self), queue: VecDeque::new(), ahead: None, left: max_items }
-    }
-
-    fn request(&mut self, at: Option<Cursor>) {
-        match &mut self.pages_left {
-            Some(0) => return,
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        self.pending = Some((self.fetch)(at));
+        Items { pages: Some(self), queue: VecDeque::new(), left: max_items }
     }
 }
 
@@ -152,27 +144,31 @@ impl<T> Stream for Pages<'_, T> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if let Some(start) = this.start.take() {
-            this.seen.extend(start.clone());
-            this.request(start);
-        }
-        let Some(pending) = &mut this.pending else { return Poll::Ready(None) };
-        let page = match pending.as_mut().poll(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(page) => page,
+        let pending = match &mut this.pending {
+            Some(pending) => pending,
+            None => {
+                let Some(at) = this.next.take() else { return Poll::Ready(None) };
+                match &mut this.pages_left {
+                    Some(0) => return Poll::Ready(None),
+                    Some(left) => *left -= 1,
+                    None => {}
+                }
+                this.seen.extend(at.clone());
+                this.pending.insert((this.fetch)(at))
+            }
         };
+        let page = ready!(pending.as_mut().poll(cx));
         this.pending = None;
-        let page = page.and_then(|page| match &page.next {
-            Some(next) if !this.seen.insert(next.clone()) => Err(Error::new(
+        Poll::Ready(Some(page.and_then(|page| match &page.next {
+            Some(next) if this.seen.contains(next) => Err(Error::new(
                 ErrorKind::Decode,
                 "the server gave the same next page twice; the list would never end",
             )),
-            _ => Ok(page),
-        });
-        if let Ok(Page { next: Some(next), .. }) = &page {
-            this.request(Some(next.clone()));
-        }
-        Poll::Ready(Some(page))
+            next => {
+                this.next = next.clone().map(Some);
+                Ok(page)
+            }
+        })))
     }
 }
 
@@ -182,11 +178,13 @@ impl<T> fmt::Debug for Pages<'_, T> {
     }
 }
 
-/// Items of [`Pages`] as a stream. One page is fetched ahead while the items of the last one are taken.
+/// Items of [`Pages`] as a stream.
+///
+/// The next page is asked for when the last item of this one was taken. A request ahead of that would hold its turn at
+/// the server, and its deadline would run, while the caller works on an item and nobody polls it.
 pub struct Items<'a, T> {
     pages: Option<Pages<'a, T>>,
     queue: VecDeque<Result<T>>,
-    ahead: Option<Result<Page<T>>>,
     left: Option<usize>,
 }
 
@@ -197,36 +195,24 @@ impl<T: Unpin> Stream for Items<'_, T> {
         let this = &mut *self;
         if this.left == Some(0) {
             this.pages = None;
-            return Poll::Ready(None);
         }
-        loop {
-            // Poll the page ahead even while items are left, so that its request makes progress.
-            if this.ahead.is_none()
-                && let Some(pages) = &mut this.pages
-            {
-                match Pin::new(pages).poll_next(cx) {
-                    Poll::Ready(Some(page)) => this.ahead = Some(page),
-                    Poll::Ready(None) => this.pages = None,
-                    Poll::Pending => {}
-                }
-            }
+        while let Some(pages) = &mut this.pages {
             if let Some(item) = this.queue.pop_front() {
                 if let Some(left) = &mut this.left {
                     *left -= 1;
                 }
                 return Poll::Ready(Some(item));
             }
-            match this.ahead.take() {
+            match ready!(Pin::new(pages).poll_next(cx)) {
                 Some(Ok(page)) => this.queue.extend(page.items),
                 Some(Err(error)) => {
                     this.pages = None;
-                    this.left = Some(0);
                     return Poll::Ready(Some(Err(error)));
                 }
-                None if this.pages.is_none() => return Poll::Ready(None),
-                None => return Poll::Pending,
+                None => this.pages = None,
             }
         }
+        Poll::Ready(None)
     }
 }
 
@@ -296,13 +282,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_sent_before_the_first_poll_and_one_page_is_fetched_ahead() {
+    async fn nothing_is_sent_before_it_is_asked_for() {
         let calls = AtomicUsize::new(0);
         let script = (1..=4).map(|n| Ok(Page::new(vec![Ok(n)], Some(cursor(n as usize))))).collect();
         let mut items = pages(script, &calls).items(None);
         assert_eq!(calls.load(Ordering::SeqCst), 0);
-        items.next().await;
-        assert_eq!(calls.load(Ordering::SeqCst), 2, "the first page, and the one ahead");
+        for page in 1..=4 {
+            items.next().await;
+            assert_eq!(calls.load(Ordering::SeqCst), page);
+        }
     }
 
     #[tokio::test]

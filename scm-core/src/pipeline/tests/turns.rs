@@ -3,11 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::Method;
 
 use super::fake::*;
-use crate::pipeline::{ApiRequest, Pipeline};
+use crate::page::{Cursor, Page, Pages};
+use crate::pipeline::{ApiRequest, Limits, Pipeline, PipelineConfig};
 use crate::scm::{CallOptions, Priority};
 
 /// Starts calls that are told apart by their names, in this order.
@@ -119,4 +120,24 @@ async fn no_more_requests_run_than_allowed() {
             assert_eq!((fake.count(), fake.most.load(Ordering::SeqCst)), (40, most));
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_works_on_the_items_of_a_list_never_waits_for_its_own_next_page() {
+    let one_at_a_time = |config: &mut PipelineConfig| config.limits = Limits::default().with_concurrent(1);
+    let (pipeline, fake) = pipeline_with(Vec::new(), static_token(), one_at_a_time);
+    let pages = Pages::new(None, Some(3), |at: Option<Cursor>| async {
+        pipeline.operation("list").send(get()).await?;
+        let n = at.map_or(0, |at| at.token_for("test", "list").unwrap().parse().unwrap());
+        Ok(Page::new(vec![Ok(n), Ok(n)], Some(Cursor::new("test", "list", (n + 1).to_string()))))
+    });
+    let mut items = pages.items(None);
+    let mut worked = Vec::new();
+    while let Some(item) = items.next().await {
+        worked.push(item.unwrap());
+        // By the same server, and for longer than any call may take.
+        pipeline.operation("work").send(get()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+    }
+    assert_eq!((worked, fake.count()), (vec![0, 0, 1, 1, 2, 2], 9));
 }
