@@ -319,6 +319,20 @@ impl Error {
         ))
     }
 
+    /// May the server have done what it was asked, although no usable answer tells of it? Then look before asking again.
+    ///
+    /// So after a lost answer, after a 5xx (a gateway does not know what the server behind it did), and after a success
+    /// that was cut off or cannot be read.
+    pub fn is_in_doubt(&self) -> bool {
+        match self.0.delivery {
+            Delivery::NotSent => false,
+            Delivery::Unknown => true,
+            Delivery::Answered => {
+                self.0.status.is_none_or(|status| status.is_success() || status.is_server_error())
+            }
+        }
+    }
+
     /// Several lines for a person: the error, its codes, and the chain of causes.
     pub fn report(&self) -> String {
         let mut out = self.to_string();

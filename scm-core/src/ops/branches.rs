@@ -61,7 +61,7 @@ pub trait Branches: Debug + Send + Sync + 'static {
         match self.create_branch(repo, name, from).await {
             Ok(branch) => Ok(Ensured::created(branch)),
             // Someone else was quicker, or our own answer was lost.
-            Err(error) if error.kind() == ErrorKind::Conflict || error.is_retryable() => {
+            Err(error) if error.kind() == ErrorKind::Conflict || error.is_in_doubt() => {
                 self.branch(repo, name).await.map(Ensured::unchanged).map_err(|_| error)
             }
             Err(error) => Err(error),

@@ -101,7 +101,7 @@ pub trait Comments: Debug + Send + Sync + 'static {
             None => match self.create_comment(repo, id, &NewComment::new(wanted)).await {
                 Ok(made) => Ok(Ensured::created(made)),
                 // The answer may have been lost after the work was done.
-                Err(error) if error.is_retryable() => {
+                Err(error) if error.is_in_doubt() => {
                     let found = find_marked(self, repo, id, marker).await.ok().flatten();
                     found.map(Ensured::created).ok_or(error)
                 }

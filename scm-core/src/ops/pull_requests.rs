@@ -201,7 +201,7 @@ pub trait PullRequests: Debug + Send + Sync + 'static {
                 Ok(made) if made.is_created() => return Ok(made),
                 Ok(existing) => existing.value,
                 // The answer may have been lost after the work was done.
-                Err(error) if error.is_retryable() || error.kind() == ErrorKind::Conflict => {
+                Err(error) if error.is_in_doubt() || error.kind() == ErrorKind::Conflict => {
                     find().await.ok().flatten().ok_or(error)?
                 }
                 Err(error) => return Err(error),

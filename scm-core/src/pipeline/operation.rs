@@ -191,17 +191,10 @@ impl Operation {
                 }
                 Err(error) => error.without_secret_of(&credential),
             };
-            let in_doubt = match error.delivery() {
-                Delivery::NotSent => false,
-                Delivery::Unknown => true,
-                Delivery::Answered => {
-                    error.status().is_none_or(|status| status.is_server_error() || status.is_success())
-                }
-            };
-            if in_doubt {
+            if error.is_in_doubt() {
                 self.lost_answer.store(true, Ordering::Relaxed);
             }
-            let acted = self.fate().acted || in_doubt;
+            let acted = self.fate().acted || error.is_in_doubt();
             *self.fate() = Fate { now: error.delivery(), acted };
             if error.kind() == ErrorKind::Unauthenticated && !asked_for_fresh && request.body.is_replayable()
             {

@@ -5,8 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use scm_core::{
-    Branches as _, Commit, CommitBase, Commits, Compare, Comparison, Cursor, Delivery, Ensured, Error,
-    ErrorKind, FileChange, FileDiff, ListCommits, NewCommit, Page, RepoId, Result, Revision,
+    Branches as _, Commit, CommitBase, Commits, Compare, Comparison, Cursor, Ensured, Error, ErrorKind,
+    FileChange, FileDiff, ListCommits, NewCommit, Page, RepoId, Result, Revision,
 };
 
 use crate::client::{GitLab, page_size, project_api, reference, unsupported};
@@ -101,6 +101,12 @@ impl Commits for GitLab {
         let operation = self.operation("create_commit");
         commit.validate().map_err(|error| operation.own(error))?;
         self.check_guards(repo, commit).await.map_err(|error| operation.own(error))?;
+        if commit.operation_id.is_some()
+            && !is_made_once(commit)
+            && let Some(made) = self.written(repo, commit).await.map_err(|error| operation.own(error))?
+        {
+            return Ok(Ensured::unchanged(made));
+        }
         let request = wire_request(commit)?;
         for left in (0..=RESENDS).rev() {
             let sent = project_api(Method::POST, repo, &["repository", "commits"]).json(&request)?;
@@ -110,7 +116,7 @@ impl Commits for GitLab {
                 Ok(made) => return Ok(Ensured::created(made)),
                 Err(error) => error,
             };
-            if branch_is_taken(commit, &error) {
+            if error.kind() == ErrorKind::Conflict && is_made_once(commit) {
                 // Perhaps by ourselves: an earlier call, or a try whose answer was lost.
                 return match self.written(repo, commit).await? {
                     Some(made) if operation.lost_an_answer() => Ok(Ensured::created(made)),
@@ -118,13 +124,13 @@ impl Commits for GitLab {
                     None => Err(error),
                 };
             }
-            if !answer_is_lost(&error) {
+            if !error.is_in_doubt() {
                 return Err(error);
             }
-            // Nothing is sent again before it is certain that it was not carried out.
+            // Nothing is sent again before it was looked for.
             match self.written(repo, commit).await {
                 Ok(Some(made)) => return Ok(Ensured::created(made)),
-                Ok(None) if left > 0 && can_be_recognised(commit) => {}
+                Ok(None) if left > 0 && is_made_once(commit) => {}
                 _ => return Err(error),
             }
         }
@@ -179,24 +185,10 @@ impl GitLab {
     }
 }
 
-/// On a new branch there is the branch itself to look at; elsewhere it takes an operation id.
-fn can_be_recognised(commit: &NewCommit) -> bool {
-    commit.operation_id.is_some() || matches!(commit.base, CommitBase::NewBranch { .. })
-}
-
-fn branch_is_taken(commit: &NewCommit, error: &Error) -> bool {
-    error.kind() == ErrorKind::Conflict && matches!(commit.base, CommitBase::NewBranch { .. })
-}
-
-/// Did the call end without telling what came of it? Also when the answer was cut off after its 201.
-fn answer_is_lost(error: &Error) -> bool {
-    match error.delivery() {
-        Delivery::Unknown => error.kind() != ErrorKind::Cancelled,
-        Delivery::Answered => {
-            error.status().is_some_and(|status| status.is_success() || status.is_server_error())
-        }
-        _ => false,
-    }
+/// The server makes a new branch once, so that a commit onto one can be sent again even where the first one is still
+/// being carried out. Any other would be made twice.
+fn is_made_once(commit: &NewCommit) -> bool {
+    matches!(commit.base, CommitBase::NewBranch { .. })
 }
 
 fn wire_request(commit: &NewCommit) -> Result<WireCommitRequest<'_>> {

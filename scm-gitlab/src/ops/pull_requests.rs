@@ -74,7 +74,7 @@ impl PullRequests for GitLab {
                 Ensured::unchanged(found)
             });
         }
-        if operation.lost_an_answer() {
+        if operation.lost_an_answer() || error.is_in_doubt() {
             // The work may have been done although its answer never came.
             let source_repository = new.source_repository.as_ref();
             let found =

@@ -7,5 +7,7 @@ mod bad_input;
 mod ci_and_lists;
 mod conformance;
 mod faults;
+mod lost;
 mod merge_requests;
 mod wire;
+mod world;
