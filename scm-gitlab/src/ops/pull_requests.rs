@@ -50,7 +50,7 @@ impl PullRequests for GitLab {
                 Some(_) => Some(self.project_number(repo).await?),
                 None => None,
             },
-            labels: join_labels(&operation, &new.labels)?,
+            labels: checked_labels(&operation, &new.labels)?,
             assignee_ids: self.user_ids(&operation, &new.assignees).await?,
             reviewer_ids: self.user_ids(&operation, &new.reviewers).await?,
             remove_source_branch: new.delete_source_branch,
@@ -172,8 +172,8 @@ impl PullRequests for GitLab {
             title,
             description: changes.description.as_deref(),
             target_branch: changes.target_branch.as_ref().map(BranchName::as_str),
-            add_labels: join_labels(&operation, changes.add_labels.as_deref().unwrap_or_default())?,
-            remove_labels: join_labels(&operation, changes.remove_labels.as_deref().unwrap_or_default())?,
+            add_labels: checked_labels(&operation, changes.add_labels.as_deref().unwrap_or_default())?,
+            remove_labels: checked_labels(&operation, changes.remove_labels.as_deref().unwrap_or_default())?,
             assignee_ids: self.replacing_ids(&operation, changes.assignees.as_deref()).await?,
             reviewer_ids: self.replacing_ids(&operation, changes.reviewers.as_deref()).await?,
             state_event: None,
@@ -477,12 +477,12 @@ fn is_taken(now: &PullRequest, opts: &MergePullRequest) -> bool {
         && opts.expected_head.as_ref().is_none_or(|head| now.head.as_ref() == Some(head))
 }
 
-/// Labels go over the wire as one text with commas.
-fn join_labels(operation: &Operation, labels: &[String]) -> Result<Option<String>> {
-    if let Some(bad) = labels.iter().find(|label| label.contains(',') || label.trim().is_empty()) {
-        return Err(operation.invalid(format!("'{bad}' is not a label: it is empty or has a comma")));
+/// The server splits each at its commas.
+fn checked_labels<'a>(operation: &Operation, labels: &'a [String]) -> Result<&'a [String]> {
+    match labels.iter().find(|label| label.contains(',') || label.trim().is_empty()) {
+        Some(bad) => Err(operation.invalid(format!("'{bad}' is not a label: it is empty or has a comma"))),
+        None => Ok(labels),
     }
-    Ok((!labels.is_empty()).then(|| labels.join(",")))
 }
 
 #[cfg(test)]

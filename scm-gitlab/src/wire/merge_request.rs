@@ -51,8 +51,8 @@ pub(crate) struct WireCreateMergeRequest<'a> {
     pub(crate) description: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target_project_id: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) labels: Option<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub(crate) labels: &'a [String],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) assignee_ids: Vec<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -71,10 +71,10 @@ pub(crate) struct WireUpdateMergeRequest<'a> {
     pub(crate) description: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target_branch: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) add_labels: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) remove_labels: Option<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub(crate) add_labels: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub(crate) remove_labels: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) assignee_ids: Option<Vec<u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]

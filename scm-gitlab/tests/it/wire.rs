@@ -8,7 +8,7 @@ use scm_core::pipeline::{ApiRequest, RetryPolicy};
 use scm_core::{
     CheckOptions, CheckReport, Code, CommitsExt as _, Error, ErrorKind, FileChange, FilePath, ListBranches,
     ListCommits, ListRepositories, MergePullRequest, NewComment, NewCommit, NewPullRequest, PullRequestId,
-    RepoId, RepositoriesExt as _, Revision, Scm, Sha, StaticCredential, Transport,
+    RepoId, RepositoriesExt as _, Revision, Scm, Sha, StaticCredential, Transport, UpdatePullRequest,
 };
 use scm_gitlab::{GitLab, GitLabConfig};
 use scm_transport::{DirectTransport, Network};
@@ -294,6 +294,32 @@ async fn healthy(server: &MockServer, root: &str) {
     answer(server, "GET", &at("personal_access_tokens/self"), ok(token)).await;
     answer(server, "GET", &at("projects"), ok(json!([project(1)]))).await;
     answer(server, "GET", &at("projects/group%2Fsub%2Frepo"), ok(project(1))).await;
+}
+
+/// As the published description has them; only the documentation's prose joins them with commas.
+#[tokio::test]
+async fn labels_go_as_a_list() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(body_partial_json(json!({"labels": ["security", "with space"]})))
+        .respond_with(ResponseTemplate::new(201).set_body_json(merge_request("opened")))
+        .expect(1)
+        .mount(&server)
+        .await;
+    Mock::given(method("PUT"))
+        .and(body_partial_json(json!({"add_labels": ["a", "b"], "remove_labels": ["c"]})))
+        .respond_with(ok(merge_request("opened")))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let gitlab = gitlab(&server, "");
+    let new = NewPullRequest::new("fix".parse().unwrap(), "main".parse().unwrap(), "Fix");
+    let new = new.with_labels(["security", "with space"]);
+    let made = gitlab.pull_requests().create_pull_request(&repo(), &new).await.unwrap();
+    let changes = UpdatePullRequest::default()
+        .with_add_labels(vec!["a".to_owned(), "b".to_owned()])
+        .with_remove_labels(vec!["c".to_owned()]);
+    gitlab.pull_requests().update_pull_request(&repo(), made.value.id, &changes).await.unwrap();
 }
 
 #[tokio::test]
