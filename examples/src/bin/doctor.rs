@@ -1,6 +1,6 @@
 //! Tests connections and says what is wrong and what to do.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,6 +8,7 @@ use clap::Parser;
 use comfy_table::Color;
 use scm_core::{CheckOptions, CheckReport, Error, Outcome, Purpose, RepoId, Result};
 use scm_examples::connections::Connections;
+use scm_examples::output::{complain, print, print_json};
 
 /// Climbs the check ladder of each connection: address, route, name, connection, proxy, TLS, product, credential,
 /// scopes, role, repositories. Nothing is changed on any server.
@@ -43,8 +44,7 @@ async fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            // Nothing is left to do where even this cannot be written.
-            let _ = writeln!(std::io::stderr().lock(), "doctor: {}", error.report());
+            complain("doctor", &error);
             ExitCode::from(2)
         }
     }
@@ -70,17 +70,16 @@ async fn run(cli: &Cli) -> Result<bool> {
         reports.push((connection.name.clone(), connection.scm.connection().check(&opts).await));
     }
     let all_ok = reports.iter().all(|(_, report)| report.is_ok());
-    let text = if cli.json { as_json(&reports, all_ok)? } else { as_text(&reports) };
     connections.close().await;
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::config(format!("standard output cannot be written: {}", error.kind())))
-        }
-        _ => Ok(all_ok),
+    if cli.json {
+        print_json(&as_json(&reports, all_ok))?
+    } else {
+        print(&as_text(&reports))?
     }
+    Ok(all_ok)
 }
 
-fn as_json(reports: &[(String, CheckReport)], ok: bool) -> Result<String> {
+fn as_json(reports: &[(String, CheckReport)], ok: bool) -> serde_json::Value {
     let connections: Vec<_> = reports
         .iter()
         .map(|(name, report)| {
@@ -88,9 +87,7 @@ fn as_json(reports: &[(String, CheckReport)], ok: bool) -> Result<String> {
             serde_json::json!({ "name": name, "ok": report.is_ok(), "codes": codes, "report": report })
         })
         .collect();
-    serde_json::to_string(&serde_json::json!({ "ok": ok, "connections": connections }))
-        .map(|text| text + "\n")
-        .map_err(|error| Error::config(format!("the report cannot be written as JSON: {error}")))
+    serde_json::json!({ "ok": ok, "connections": connections })
 }
 
 /// A tree, coloured on a terminal.

@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use scm_core::{CheckOptions, Error, Result};
 use scm_examples::analysis::{AdvisoryDb, NewestVersions};
 use scm_examples::connections::{Connection, Connections};
+use scm_examples::output::complain;
 
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -93,7 +94,7 @@ async fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            report::complain(&error);
+            complain("remediate", &error);
             ExitCode::from(2)
         }
     }

@@ -1,11 +1,11 @@
 //! What people and machines read at the end.
 
-use std::io::Write as _;
 use std::path::Path;
 
-use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color};
 use scm_core::{Error, Result};
 use scm_examples::connections::Connection;
+use scm_examples::output::{print, print_json, table};
 use serde::Serialize;
 
 use crate::apply::{Done, Ending};
@@ -330,35 +330,4 @@ fn state_cell(state: &str) -> Cell {
         _ => Color::Reset,
     };
     Cell::new(state).fg(colour)
-}
-
-/// A table that fits the terminal, and is plain text elsewhere.
-fn table(head: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(head.to_vec());
-    table
-}
-
-fn print_json(value: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_string(value)
-        .map_err(|error| Error::config(format!("the report cannot be written as JSON: {error}")))?;
-    text.push('\n');
-    print(&text)
-}
-
-/// Writes to standard output; a reader that has gone away (`| head`) is no fault.
-fn print(text: &str) -> Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::config(format!("standard output cannot be written: {}", error.kind())))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// An error on standard error.
-pub(crate) fn complain(error: &Error) {
-    // Nothing is left to do where even this cannot be written.
-    let _ = writeln!(std::io::stderr().lock(), "remediate: {}", error.report());
 }
