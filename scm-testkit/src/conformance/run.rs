@@ -18,6 +18,7 @@ pub struct RunOptions {
     concurrent: usize,
     timeout: Duration,
     only: Option<String>,
+    without: Vec<String>,
     skips: Vec<(String, String)>,
 }
 
@@ -30,6 +31,7 @@ impl RunOptions {
             concurrent: 8,
             timeout: Duration::from_secs(120),
             only: None,
+            without: Vec::new(),
             skips: Vec::new(),
         }
     }
@@ -63,6 +65,19 @@ impl RunOptions {
         self
     }
 
+    /// Leaves out the cases whose name holds `text`; may be called several times.
+    #[must_use]
+    pub fn without(mut self, text: impl Into<String>) -> Self {
+        self.without.push(text.into());
+        self
+    }
+
+    /// Whether a case of this name is run.
+    pub fn takes(&self, name: &str) -> bool {
+        self.only.as_deref().is_none_or(|text| name.contains(text))
+            && !self.without.iter().any(|text| name.contains(text.as_str()))
+    }
+
     /// Expects that the cases whose name starts with `prefix` may be skipped, and says why. Any other skip fails.
     #[must_use]
     pub fn allowing_skip(mut self, prefix: impl Into<String>, why: impl Into<String>) -> Self {
@@ -92,7 +107,7 @@ pub async fn run(scm: Arc<dyn Scm>, fixture: Arc<dyn Fixture>, opts: &RunOptions
             return Report { provider, cases: vec![case] };
         }
     };
-    let chosen = super::all().filter(|case| opts.only.as_deref().is_none_or(|text| case.name.contains(text)));
+    let chosen = super::all().filter(|case| opts.takes(case.name));
     let runs = futures_util::stream::iter(chosen).map(|case| {
         let ctx = Ctx::with_capabilities(
             Arc::clone(&scm),

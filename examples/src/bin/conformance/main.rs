@@ -1,0 +1,143 @@
+//! Runs the conformance suite and says how each case ended.
+
+mod judge;
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use http::Uri;
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use scm_client::gitlab::{GitLab, GitLabConfig};
+use scm_client::transport::{DirectTransport, Network};
+use scm_core::{Error, Result, Scm, StaticCredential, Transport};
+use scm_examples::output::complain;
+use scm_testkit::conformance::{self, GitLabFixture, RunOptions, run};
+use scm_testkit::sim::gitlab::GitLabSim;
+
+use crate::judge::{Exception, Judge};
+use crate::report::Ending;
+
+/// Runs the conformance suite, which says case by case what every provider must do, with the GitLab provider against a
+/// simulated GitLab that it starts. The same cases run against a provider of your own: see `scm_testkit::conformance`.
+///
+/// Exit codes: 0 every case ended as it should, 1 one did not, or the judge complained, 2 wrong usage.
+#[derive(Parser, Debug)]
+#[command(version, about, after_long_help = EXAMPLES)]
+struct Cli {
+    /// List the cases with the operations they exercise, and run nothing.
+    #[arg(long)]
+    list: bool,
+    /// Only the cases whose name holds this text, such as `branches.` or `.create_`.
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Leave out the cases whose name holds this text; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    without: Vec<String>,
+    /// Address that the simulator listens on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    listen: String,
+    /// Path below which the simulator lives, such as /gitlab.
+    #[arg(long, value_name = "PATH", default_value = "")]
+    context_path: String,
+    /// Send every request of the provider to this URL: a proxy in front of the simulator, which has a fixed --listen then.
+    /// Answers of `application/problem+json` are complaints of the proxy and fail the run.
+    #[arg(long, value_name = "URL", requires = "listen")]
+    via: Option<Uri>,
+    /// Complaints of the proxy that are expected (TOML). One that no longer comes fails the run too.
+    #[arg(long, value_name = "FILE", requires = "via")]
+    exceptions: Option<PathBuf>,
+    /// So many cases at the same time.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    concurrent: usize,
+    /// So many seconds for each case.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    timeout: u64,
+    /// One JSON document on standard output in place of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  conformance
+      Everything, on a simulator at its root.
+  conformance --list --filter merging.
+      What the suite asks of merging.
+  conformance --listen 127.0.0.1:4110 --via http://127.0.0.1:4112 --exceptions known.toml
+      The same traffic through a validating proxy, started before with http://127.0.0.1:4110 as its upstream.
+
+A file of exceptions has one table for each, `*` standing for one segment of the path:
+  [[exception]]
+  request = \"GET /api/v4/projects/*/merge_requests/*/approvals\"
+  complaint = \"response.body.approved_by\"
+  reason = \"the server answers an array\"";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match options(&cli) {
+        Ok(opts) if cli.list => report::list(&opts, cli.json).map(|()| true),
+        Ok(opts) => suite(&cli, &opts).await,
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            complain("conformance", &error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The cases that the command line chooses.
+fn options(cli: &Cli) -> Result<RunOptions> {
+    let opts =
+        RunOptions::new().with_concurrent(cli.concurrent).with_timeout(Duration::from_secs(cli.timeout));
+    let opts = cli.filter.iter().fold(opts, RunOptions::only);
+    let opts = cli.without.iter().fold(opts, RunOptions::without);
+    match conformance::all().any(|case| opts.takes(case.name)) {
+        true => Ok(opts),
+        false => Err(Error::config("no case has such a name; --list shows them")),
+    }
+}
+
+async fn suite(cli: &Cli, opts: &RunOptions) -> Result<bool> {
+    let exceptions = cli.exceptions.as_deref().map(Exception::load).transpose()?.unwrap_or_default();
+    let builder = GitLabSim::builder().listen(&cli.listen).context_path(&cli.context_path);
+    let sim = builder.start().await.map_err(|error| {
+        Error::config(format!("the simulator cannot start ({error}); it needs git in the PATH"))
+    })?;
+    let sim = Arc::new(sim);
+    let server = sim.url().parse().map_err(|error| Error::config(format!("{}: {error}", sim.url())))?;
+    let direct = DirectTransport::new(&Network::new())?;
+    let (transport, judge) = match &cli.via {
+        None => (Transport::new(direct), None),
+        Some(_) => {
+            let judge = Judge::new(direct, server, exceptions);
+            (Transport::new(judge.clone()), Some(judge))
+        }
+    };
+    let via = cli.via.as_ref().map(ToString::to_string);
+    let connect = move |url: &str, token| -> Result<Arc<dyn Scm>> {
+        let url = via.as_deref().unwrap_or(url);
+        let config = GitLabConfig::new(url, Arc::new(StaticCredential::token(token)))?;
+        Ok(Arc::new(GitLab::new(config, transport.clone())?))
+    };
+    let fixture = GitLabFixture::new(Arc::clone(&sim), connect)
+        .map_err(|stop| Error::config(format!("the suite cannot begin: {stop}")))?;
+    let spinner = ProgressBar::new_spinner().with_message("the suite runs");
+    if cli.json {
+        spinner.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    let report = run(fixture.scm(), Arc::new(fixture), opts).await;
+    spinner.finish_and_clear();
+    let ending = Ending { report, judge, unknown: sim.unknown_parameters() };
+    ending.print(cli.json)?;
+    Ok(ending.is_ok())
+}
