@@ -5,6 +5,7 @@ mod cgi;
 mod clock;
 pub mod gitlab;
 mod http;
+mod multipart;
 mod params;
 mod record;
 mod repo;

@@ -17,6 +17,7 @@ use crate::{
     fault::{FaultAnswer, FaultKind, LOGIN_PAGE},
     sim::{
         http::{Answer, slow, truncated},
+        multipart,
         params::{Params, Spec, declare, pairs},
         record::UnknownParameter,
     },
@@ -273,15 +274,21 @@ fn read_body(headers: &HeaderMap, body: &Bytes, params: &mut Params) -> Result<V
             Ok(_) => Ok(Vec::new()),
             Err(_) => Err(Failure::error(400, "message body does not match declared format")),
         },
-        "application/x-www-form-urlencoded" => {
-            let form = pairs(&String::from_utf8_lossy(body));
-            params.add_pairs(&form);
-            let mut keys: Vec<String> = form.iter().map(|(name, _)| base_name(name).to_owned()).collect();
-            keys.dedup();
-            Ok(keys)
-        }
+        "application/x-www-form-urlencoded" => Ok(add_form(params, &pairs(&String::from_utf8_lossy(body)))),
+        "multipart/form-data" => match multipart::fields(content_type, body) {
+            Some(form) => Ok(add_form(params, &form)),
+            None => Err(Failure::error(400, "message body does not match declared format")),
+        },
         other => Err(Failure::error(415, format!("The provided content-type '{other}' is not supported."))),
     }
+}
+
+/// Adds the fields of a form and returns their keys.
+fn add_form(params: &mut Params, form: &[(String, String)]) -> Vec<String> {
+    params.add_pairs(form);
+    let mut keys: Vec<String> = form.iter().map(|(name, _)| base_name(name).to_owned()).collect();
+    keys.dedup();
+    keys
 }
 
 fn base_name(name: &str) -> &str {
