@@ -201,3 +201,21 @@ async fn files_are_read_in_every_form() {
     assert_eq!(&archive.body[..2], [0x1f, 0x8b]);
     assert!(archive.header("content-disposition").unwrap().contains("web-main-"));
 }
+
+/// GitLab parses trailers for its list alone, and there only where it is asked to.
+#[tokio::test]
+async fn trailers_stand_in_the_list_alone() {
+    let (_sim, client) = demo().await;
+    let mut body = commit("trailers", json!([{ "action": "create", "file_path": "a", "content": "a" }]));
+    body["commit_message"] = json!("Change\n\nCc: Ann\nCc: Bob\n");
+    let made = client.post(COMMITS, &body).await.json();
+    let id = made["id"].as_str().unwrap();
+    let shown = client.get(&format!("{COMMITS}/{id}")).await.json();
+    let plain = client.get(&format!("{COMMITS}?ref_name=trailers&per_page=1")).await.json();
+    for commit in [&made, &shown, &plain[0]] {
+        assert_eq!((&commit["trailers"], &commit["extended_trailers"]), (&json!({}), &json!({})));
+    }
+    let list = client.get(&format!("{COMMITS}?ref_name=trailers&per_page=1&trailers=true")).await.json();
+    assert_eq!(list[0]["trailers"], json!({ "Cc": "Bob" }));
+    assert_eq!(list[0]["extended_trailers"], json!({ "Cc": ["Ann", "Bob"] }));
+}

@@ -115,12 +115,15 @@ fn list(call: &Call) -> Outcome {
     let more = commits.len() > asked.per_page;
     commits.truncate(asked.per_page);
     let url = contents::project_url(call);
-    let with_stats = call.params.flag("with_stats");
+    let (with_stats, with_trailers) = (call.params.flag("with_stats"), call.params.flag("trailers"));
     let mut values = Vec::new();
     for commit in &commits {
         let mut value = entities::commit_json(&url, commit);
         if with_stats {
             entities::extend(&mut value, json!({ "stats": entities::stats_json(repo.stats(&commit.id)?) }));
+        }
+        if with_trailers {
+            entities::extend(&mut value, entities::trailers_json(commit));
         }
         values.push(value);
     }

@@ -1,7 +1,9 @@
 //! Shapes that several endpoints share.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::sim::repo::{CommitInfo, FileDiff, Stats};
 
@@ -202,15 +204,8 @@ pub(crate) fn permissions(inner: &Inner, state: &State, project: &Project, user:
     })
 }
 
+/// A commit. Its trailers stay empty: only the list parses them, where it is asked to.
 pub(crate) fn commit_json(project_url: &str, commit: &CommitInfo) -> Value {
-    let trailers: Map<String, Value> =
-        commit.trailers.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
-    let mut extended: Map<String, Value> = Map::new();
-    for (key, value) in &commit.trailers {
-        if let Value::Array(values) = extended.entry(key.clone()).or_insert_with(|| json!([])) {
-            values.push(Value::from(value.as_str()));
-        }
-    }
     json!({
         "id": commit.id,
         "short_id": &commit.id[..8.min(commit.id.len())],
@@ -224,10 +219,20 @@ pub(crate) fn commit_json(project_url: &str, commit: &CommitInfo) -> Value {
         "committer_name": commit.committer_name,
         "committer_email": commit.committer_email,
         "committed_date": commit_time(&commit.committed),
-        "trailers": trailers,
-        "extended_trailers": extended,
+        "trailers": {},
+        "extended_trailers": {},
         "web_url": format!("{project_url}/-/commit/{}", commit.id),
     })
+}
+
+/// The last value of each trailer, and all of them.
+pub(crate) fn trailers_json(commit: &CommitInfo) -> Value {
+    let mut extended: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (key, value) in &commit.trailers {
+        extended.entry(key).or_default().push(value);
+    }
+    let last: BTreeMap<_, _> = extended.iter().map(|(key, values)| (key, values.last())).collect();
+    json!({ "trailers": last, "extended_trailers": extended })
 }
 
 pub(crate) fn stats_json(stats: Stats) -> Value {
