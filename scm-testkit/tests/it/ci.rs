@@ -24,6 +24,7 @@ async fn a_failing_pipeline_shows_its_log() {
     let pipeline = client.get(&format!("/projects/demo%2Fworker/pipelines/{id}")).await.json();
     assert_eq!(pipeline["status"], "failed");
     assert!(pipeline["duration"].is_number() && pipeline["finished_at"].is_string());
+    assert_eq!(pipeline["queued_duration"], json!(null), "no fraction of a second");
     let jobs =
         client.get(&format!("/projects/demo%2Fworker/pipelines/{id}/jobs?scope[]=failed")).await.json();
     assert_eq!((jobs.as_array().unwrap().len(), &jobs[0]["name"]), (1, &json!("pytest")));

@@ -421,11 +421,9 @@ pub(crate) fn detail_json(inner: &Inner, state: &State, project_id: u64, pipelin
     let mut value = basic_json(inner, state, project_id, pipeline);
     let seconds = |from: Timestamp, to: Timestamp| (to.as_millisecond() - from.as_millisecond()) / 1000;
     let duration = pipeline.started_at.zip(pipeline.finished_at).map(|(from, to)| seconds(from, to));
-    let queued = pipeline.started_at.map(|started| {
-        #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
-        let millis = (started.as_millisecond() - pipeline.created_at.as_millisecond()) as f64;
-        millis / 1000.0
-    });
+    // Whole seconds, and none at all below one; only jobs have fractions.
+    let queued =
+        pipeline.started_at.map(|started| seconds(pipeline.created_at, started)).filter(|wait| *wait > 0);
     let label = if pipeline.status == "success" { "passed" } else { pipeline.status.as_str() };
     entities::extend(
         &mut value,
