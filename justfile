@@ -52,6 +52,14 @@ main-job:
     cargo run --release --bin remediate
     cargo run --release --bin remediate -- --json | grep -q '"created":5,'
 
+# The conformance suite, as anyone may run it: `just conformance --help`
+conformance *args:
+    cargo run --release --bin conformance -- {{ args }}
+
+# The clients that others wrote, for the tests that let them work against the simulator
+peers:
+    .ci/peers
+
 # The published API description as a judge between client and simulator, where the folder is at hand
 referee home:
     .ci/referee {{ home }}

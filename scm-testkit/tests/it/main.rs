@@ -11,5 +11,5 @@ mod faults;
 mod git;
 mod merge_requests;
 mod paging;
-mod peer;
+mod peers;
 mod strict;

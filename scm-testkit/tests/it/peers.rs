@@ -1,31 +1,70 @@
-//! A client library that others wrote must be able to work against the simulator.
+//! Clients that others wrote must be able to do their work against the simulator. `.ci/peers` installs them.
+
+use std::path::{Path, PathBuf};
 
 use scm_testkit::sim::gitlab::GitLabSim;
 use tokio::process::Command;
 
-#[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "a skip must not pass unseen in CI")]
-async fn python_gitlab() {
-    let there = Command::new("python3").args(["-c", "import gitlab"]).output().await;
-    if !there.is_ok_and(|output| output.status.success()) {
-        assert!(
-            std::env::var("CI").is_err(),
-            "python3 with python-gitlab is missing, and CI may not skip this"
-        );
-        println!("skipped: python3 cannot import gitlab (pip install python-gitlab)");
+/// Projects beside those of the demonstration: more than two of the largest pages.
+const MORE: u64 = 250;
+const ALL: &str = "260";
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers")
+}
+
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/cache")
+}
+
+/// Runs `work` with a simulator's URL, a token and the number of projects, where `there` says that the client is.
+#[expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a skip shows, and in CI it fails")]
+async fn works(name: &str, mut there: Command, mut work: Command) {
+    if !there.output().await.is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var("CI").is_err(), "{name} is missing, and CI may not skip this: run .ci/peers");
+        println!("skipped: {name} is not installed; .ci/peers does it");
         return;
     }
-    let sim = GitLabSim::builder().context_path("/gitlab").seed_demo().projects(250).start().await.unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peer/python_gitlab.py");
-    let output = Command::new("python3")
-        .args([script, &sim.url(), &sim.tokens()[0].token, "260"])
-        .output()
-        .await
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let sim = GitLabSim::builder().context_path("/gitlab").seed_demo().projects(MORE).start().await.unwrap();
+    let work = work.args([&sim.url(), &sim.tokens()[0].token, ALL]).kill_on_drop(true);
+    let output = work.output().await.unwrap();
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success() && said[0] == "ok\n", "{}{}", said[0], said[1]);
+}
+
+#[tokio::test]
+async fn python_gitlab() {
+    let own = cache().join("venv/bin/python3");
+    let python = || Command::new(if own.exists() { own.as_path() } else { Path::new("python3") });
+    let (mut there, mut work) = (python(), python());
+    there.args(["-c", "import gitlab"]);
+    work.arg(scripts().join("python_gitlab.py"));
+    works("python-gitlab", there, work).await;
+}
+
+#[tokio::test]
+async fn gitbeaker() {
+    let node = || {
+        let mut node = Command::new("node");
+        node.env("NODE_PATH", cache().join("peers/node_modules"));
+        node
+    };
+    let (mut there, mut work) = (node(), node());
+    there.args(["-e", "require.resolve('@gitbeaker/rest')"]);
+    work.arg(scripts().join("gitbeaker.cjs"));
+    works("@gitbeaker/rest", there, work).await;
+}
+
+#[tokio::test]
+async fn client_go() {
+    let go = || {
+        let mut go = Command::new("go");
+        // A test fetches nothing.
+        go.current_dir(scripts().join("client-go")).env("GOPROXY", "off").env("GOTOOLCHAIN", "local");
+        go
+    };
+    let (mut there, mut work) = (go(), go());
+    there.args(["list", "-deps", "."]);
+    work.args(["run", "."]);
+    works("GitLab's client for Go", there, work).await;
 }
