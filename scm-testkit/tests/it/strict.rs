@@ -17,6 +17,8 @@ async fn missing_and_invalid_parameters_are_named_together() {
     assert_eq!(answer.refusal(), (400, json!("source_branch is missing, target_branch is missing")));
     let answer = client.get("/projects/demo%2Fweb/repository/files/README.md").await;
     assert_eq!(answer.refusal(), (400, json!("ref is missing")));
+    let answer = client.get("/projects/demo%2Fweb/merge_requests/77").await;
+    assert_eq!(answer.refusal(), (404, json!("404 Not found")));
 }
 
 #[tokio::test]
@@ -27,6 +29,9 @@ async fn forms_are_read_and_other_content_types_are_refused() {
     let form =
         client.send("POST", path, Some("application/x-www-form-urlencoded"), b"branch=a%2Fb&ref=main").await;
     assert_eq!(form.unwrap().json()["name"], "a/b");
+    let parts = b"--x\r\nContent-Disposition: form-data; name=\"branch\"\r\n\r\nd/e\r\n--x\r\nContent-Disposition: form-data; name=\"ref\"\r\n\r\nmain\r\n--x--\r\n";
+    let parts = client.send("POST", path, Some("multipart/form-data; boundary=x"), parts).await.unwrap();
+    assert_eq!((parts.status, &parts.json()["name"]), (201, &json!("d/e")));
     let plain = client.send("POST", path, Some("text/plain"), b"branch=c&ref=main").await.unwrap();
     assert!((400..=415).contains(&plain.status), "{}", plain.status);
     let broken = client.send("POST", path, Some("application/json"), b"{\"branch\":").await.unwrap();

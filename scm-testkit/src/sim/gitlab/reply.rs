@@ -75,6 +75,11 @@ impl Failure {
         Self::message(404, format!("404 {what} Not Found"))
     }
 
+    /// Something that is looked up by its number alone.
+    pub(crate) fn no_record() -> Self {
+        Self::message(404, "404 Not found")
+    }
+
     pub(crate) fn nothing_here() -> Self {
         Self::message(404, "404 Not Found")
     }

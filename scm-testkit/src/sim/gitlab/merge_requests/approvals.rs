@@ -75,7 +75,7 @@ pub(crate) fn unapprove(call: &Call) -> Outcome {
     let before = mr.approvals.len();
     mr.approvals.retain(|(other, _)| *other != user);
     if mr.approvals.len() == before {
-        return Err(Failure::not_found("Not found"));
+        return Err(Failure::no_record());
     }
     let iid = mr.iid;
     model::system_note(&mut state, call.project_id(), iid, user, "unapproved this merge request", now);
