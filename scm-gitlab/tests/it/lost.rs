@@ -194,8 +194,9 @@ fn told(error: &Error) -> (ErrorKind, Delivery, Option<u16>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_done_though_the_answer_is_lost_is_there_once() {
-    let losses: [(&str, fn(Fault) -> Fault, _); 3] = [
-        ("reset", Fault::reset_after, (ErrorKind::Unavailable, Delivery::Unknown, None)),
+    let lost: fn(Fault) -> Fault = Fault::reset_after;
+    let losses = [
+        ("reset", lost, (ErrorKind::Unavailable, Delivery::Unknown, None)),
         ("cut", Fault::truncate, (ErrorKind::Unavailable, Delivery::Unknown, Some(201))),
         ("broken", Fault::garbage, (ErrorKind::Decode, Delivery::Answered, Some(201))),
     ];

@@ -58,16 +58,17 @@ impl StoppedClock {
     pub async fn asleep(&self, count: usize, longest: Duration) {
         loop {
             let changed = self.shared.changed.notified();
-            let state = self.state();
-            let limit = state.passed + longest;
-            let asleep =
-                state.sleepers.iter().filter(|(until, wake)| *until <= limit && !wake.is_closed()).count();
-            drop(state);
-            if asleep == count {
+            if self.asleep_now(longest) == count {
                 return;
             }
             changed.await;
         }
+    }
+
+    fn asleep_now(&self, longest: Duration) -> usize {
+        let state = self.state();
+        let limit = state.passed + longest;
+        state.sleepers.iter().filter(|(until, wake)| *until <= limit && !wake.is_closed()).count()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -130,7 +130,7 @@ fn find(call: &Call) -> Result<(u64, Value), Failure> {
     let id = call.number("hook_id")?;
     let state = call.state();
     let hook = call.project_in(&state)?.hooks.get(&id).cloned();
-    hook.map(|hook| (id, hook)).ok_or_else(|| Failure::no_record())
+    hook.map(|hook| (id, hook)).ok_or_else(Failure::no_record)
 }
 
 fn show(call: &Call) -> Outcome {

@@ -110,7 +110,7 @@ fn show(call: &Call) -> Outcome {
     let user = call.number("user_id")?;
     let state = call.state();
     let member = state.members.get(&source(call)).and_then(|members| members.get(&user));
-    let member = member.ok_or_else(|| Failure::no_record())?;
+    let member = member.ok_or_else(Failure::no_record)?;
     Ok(Reply::ok(member_json(call, &state, user, member)))
 }
 

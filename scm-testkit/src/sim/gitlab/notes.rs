@@ -172,7 +172,7 @@ fn show(call: &Call) -> Outcome {
     let id = call.number("note_id")?;
     let state = call.state();
     let mr = find(call, &state)?;
-    let (discussion, note) = located(mr, id).ok_or_else(|| Failure::no_record())?;
+    let (discussion, note) = located(mr, id).ok_or_else(Failure::no_record)?;
     Ok(Reply::ok(note_json(call, &state, mr, discussion, note)))
 }
 
@@ -306,7 +306,7 @@ fn may_change(call: &Call, id: u64) -> Result<u64, Failure> {
     let user = may_comment(call)?;
     let level = call.level();
     let state = call.state();
-    let (_, note) = located(find(call, &state)?, id).ok_or_else(|| Failure::no_record())?;
+    let (_, note) = located(find(call, &state)?, id).ok_or_else(Failure::no_record)?;
     if note.system || (note.author_id != user && level < 40) { Err(Failure::forbidden()) } else { Ok(user) }
 }
 
@@ -504,7 +504,7 @@ fn update_in_discussion(call: &Call) -> Outcome {
             let id = call.number("note_id")?;
             let now = call.inner.clock.now();
             let mut state = call.state();
-            let note = note_mut(find_mut(call, &mut state)?, id).ok_or_else(|| Failure::no_record())?;
+            let note = note_mut(find_mut(call, &mut state)?, id).ok_or_else(Failure::no_record)?;
             note.resolved = resolved.then_some((user, now));
             drop(state);
             show(call)

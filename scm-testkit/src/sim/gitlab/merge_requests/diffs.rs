@@ -92,7 +92,7 @@ pub(crate) fn version(call: &Call) -> Outcome {
         let state = call.state();
         let mr = model::find(call, &state)?;
         let version = mr.versions.iter().find(|version| version.id == id).cloned();
-        (mr.id, version.ok_or_else(|| Failure::no_record())?)
+        (mr.id, version.ok_or_else(Failure::no_record)?)
     };
     let repo = call.repo()?;
     let unified = call.params.flag("unidiff");

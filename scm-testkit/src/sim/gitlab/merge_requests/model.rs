@@ -181,12 +181,12 @@ impl Discussion {
 /// The merge request of the path.
 pub(crate) fn find<'a>(call: &Call, state: &'a State) -> Result<&'a MergeRequest, Failure> {
     let iid = call.number("merge_request_iid")?;
-    call.project_in(state)?.merge_requests.get(&iid).ok_or_else(|| Failure::no_record())
+    call.project_in(state)?.merge_requests.get(&iid).ok_or_else(Failure::no_record)
 }
 
 pub(crate) fn find_mut<'a>(call: &Call, state: &'a mut State) -> Result<&'a mut MergeRequest, Failure> {
     let iid = call.number("merge_request_iid")?;
-    call.project_mut(state)?.merge_requests.get_mut(&iid).ok_or_else(|| Failure::no_record())
+    call.project_mut(state)?.merge_requests.get_mut(&iid).ok_or_else(Failure::no_record)
 }
 
 pub(crate) fn basic_json(inner: &Inner, state: &State, mr: &MergeRequest) -> Value {
