@@ -2,8 +2,30 @@
 //!
 //! [`analysis`] is the pure half of `remediate`: it finds vulnerable dependencies in the text of a repository's
 //! manifests and lock files and says which bytes have to change. It knows no server, no network and no clock.
-//! [`connections`] opens what a configuration file names, or the embedded demonstration. [`output`] prints.
+//! [`connections`] opens what a configuration file names, or the embedded demonstration. [`output`] prints. [`guide`]
+//! is what the examples of the guide run on.
 
 pub mod analysis;
 pub mod connections;
+pub mod guide;
 pub mod output;
+
+/// The pages that users read, as tests.
+#[cfg(doctest)]
+mod pages {
+    macro_rules! pages {
+        ($($name:ident: $path:literal,)+) => {
+            $(#[doc = include_str!(concat!("../../", $path))] mod $name {})+
+        };
+    }
+
+    pages! {
+        readme: "README.md",
+        connect: "docs/guide/01-connect.md",
+        discover: "docs/guide/02-discover.md",
+        read: "docs/guide/03-read.md",
+        branch: "docs/guide/04-branch.md",
+        commit: "docs/guide/05-commit.md",
+        pull_request: "docs/guide/06-pull-request.md",
+    }
+}
