@@ -27,5 +27,12 @@ mod pages {
         branch: "docs/guide/04-branch.md",
         commit: "docs/guide/05-commit.md",
         pull_request: "docs/guide/06-pull-request.md",
+        comment: "docs/guide/07-comment.md",
+        ci: "docs/guide/08-ci.md",
+        align: "docs/guide/09-align.md",
+        track: "docs/guide/10-track.md",
+        rotate: "docs/guide/11-rotate.md",
+        errors: "docs/guide/12-errors.md",
+        lists: "docs/guide/13-lists.md",
     }
 }
