@@ -9,5 +9,6 @@ mod conformance;
 mod faults;
 mod lost;
 mod merge_requests;
+mod readme;
 mod wire;
 mod world;
