@@ -7,6 +7,7 @@ mod bad_input;
 mod ci_and_lists;
 mod conformance;
 mod faults;
+mod fire;
 mod lost;
 mod merge_requests;
 mod readme;

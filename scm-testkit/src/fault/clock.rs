@@ -53,19 +53,21 @@ impl StoppedClock {
         }
     }
 
-    /// Waits until exactly `count` calls sleep for at most `longest` from now: those that back off or pause, without
+    /// Waits until at least `count` calls sleep for at most `longest` from now: those that back off or pause, without
     /// the deadlines, which are further away.
     pub async fn asleep(&self, count: usize, longest: Duration) {
         loop {
             let changed = self.shared.changed.notified();
-            if self.asleep_now(longest) == count {
+            if self.sleepers(longest) >= count {
                 return;
             }
             changed.await;
         }
     }
 
-    fn asleep_now(&self, longest: Duration) -> usize {
+    /// How many calls sleep for at most `longest` from now.
+    #[must_use]
+    pub fn sleepers(&self, longest: Duration) -> usize {
         let state = self.state();
         let limit = state.passed + longest;
         state.sleepers.iter().filter(|(until, wake)| *until <= limit && !wake.is_closed()).count()
@@ -119,7 +121,7 @@ mod tests {
             async move { clock.sleep(Duration::from_secs(30)).await }
         });
         clock.asleep(1, Duration::from_secs(30)).await;
-        clock.asleep(0, Duration::from_secs(29)).await;
+        assert_eq!(clock.sleepers(Duration::from_secs(29)), 0);
         clock.advance(Duration::from_secs(29));
         assert!(!sleeper.is_finished());
         clock.asleep(1, Duration::from_secs(1)).await;
