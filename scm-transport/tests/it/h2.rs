@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::support::*;
 
-fn offering_h2(pki: &Pki) -> ServerConfig {
+pub(crate) fn offering_h2(pki: &Pki) -> ServerConfig {
     let mut config = pki.loopback().server();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config
@@ -54,7 +54,7 @@ async fn it_is_taken_where_it_is_offered_and_streams_both_ways() {
 }
 
 /// Reads frames up to the first HEADERS, and answers the settings.
-async fn until_headers(stream: &mut TlsStream<TcpStream>) {
+pub(crate) async fn until_headers(stream: &mut TlsStream<TcpStream>) {
     const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
     const SETTINGS_ACK: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
     stream.write_all(SETTINGS).await.unwrap();

@@ -12,9 +12,11 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use scm_core::{Body, HttpTransport as _, TransportError};
+use scm_testkit::fault::socket;
+pub(crate) use scm_testkit::fault::socket::{drain, head};
 use scm_transport::{CaCertificates, ClientIdentity, DirectTransport, Network};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -52,48 +54,22 @@ where
     F: Fn(TcpStream) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(script(stream));
-        }
-    });
-    address
+    socket::serve(script).await.unwrap()
 }
 
 /// A port that nothing listens on.
 pub(crate) async fn closed_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    socket::closed_port().await.unwrap()
 }
 
-/// Reads up to the empty line.
-pub(crate) async fn head(stream: &mut (impl AsyncRead + Unpin)) -> String {
-    let mut seen = Vec::new();
-    while !seen.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => seen.push(byte),
-            Err(_) => break,
-        }
-    }
-    String::from_utf8(seen).unwrap()
-}
-
+/// Who is gone already is told so by its own side.
 pub(crate) async fn answer(stream: &mut (impl AsyncWrite + Unpin), body: &str) {
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let _ = stream.write_all(answer.as_bytes()).await;
-    let _ = stream.flush().await;
-}
-
-/// Reads until the other side closes, so that closing sends no reset.
-pub(crate) async fn drain(stream: &mut (impl AsyncRead + Unpin)) {
-    let mut sink = [0; 1024];
-    while matches!(stream.read(&mut sink).await, Ok(1..)) {}
+    let _ = socket::answer(stream, body).await;
 }
 
 /// Closes with a reset.
 pub(crate) fn reset(stream: TcpStream) {
-    stream.set_zero_linger().unwrap();
+    socket::reset(stream).unwrap();
 }
 
 /// A body whose chunks are sent by hand.
