@@ -68,6 +68,9 @@ fn commit_json(sha: &str, parent: &str, message: &str) -> String {
 
 type Told = (ErrorKind, Delivery, Option<u16>);
 
+/// What happens, with which configuration; error and status; how often a reading and a creating call reach the server.
+type Case = (&'static str, Script, fn(GitLabConfig) -> GitLabConfig, Told, [usize; 2]);
+
 fn told(error: &Error) -> Told {
     (error.kind(), error.delivery(), error.status().map(|status| status.as_u16()))
 }
@@ -88,9 +91,8 @@ async fn what_breaks_is_told_and_only_reading_is_repeated() {
         format!("Transfer-Encoding: chunked\r\n\r\n{}", format!("800\r\n{}\r\n", "x".repeat(2048)).repeat(4));
     let ms = Duration::from_millis;
     let drip = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n";
-    // What happens; error and status; how often a reading and a creating call reach the server.
     #[rustfmt::skip]
-    let cases: Vec<(&str, Script, fn(GitLabConfig) -> GitLabConfig, Told, [usize; 2])> = vec![
+    let cases: Vec<Case> = vec![
         ("closed before the head was read", Script::new().touch().half_close(), same, (Unavailable, Unknown, None), [5, 1]),
         ("reset before the head was read", Script::new().touch().reset(), same, (Unavailable, Unknown, None), [5, 1]),
         ("closed before any answer", Script::new().request(), same, (Unavailable, Unknown, None), [5, 1]),
