@@ -111,6 +111,27 @@ async fn a_moved_project_redirects_reading_and_refuses_the_rest() {
 }
 
 #[tokio::test]
+async fn a_group_goes_with_all_that_is_in_it() {
+    let sim = GitLabSim::builder().start().await.unwrap();
+    let client = Client::of(&sim);
+    let body = json!({ "name": "Top", "path": "top", "default_branch_protection": 0 });
+    let top = client.post("/groups", &body).await.json()["id"].clone();
+    let body = json!({ "name": "Below", "path": "below", "parent_id": top });
+    let below = client.post("/groups", &body).await.json()["id"].clone();
+    for (space, path, protected) in [(&top, "top%2Fone", false), (&below, "top%2Fbelow%2Ftwo", true)] {
+        let name = path.rsplit("%2F").next().unwrap();
+        let body = json!({ "name": name, "namespace_id": space, "initialize_with_readme": true });
+        assert_eq!(client.post("/projects", &body).await.status, 201);
+        let branch = client.get(&format!("/projects/{path}/repository/branches/main")).await.json();
+        assert_eq!(branch["protected"], protected, "{path}");
+    }
+    assert!((200..300).contains(&client.delete(&format!("/groups/{top}")).await.status));
+    for path in ["/groups/top", "/groups/top%2Fbelow", "/projects/top%2Fone", "/projects/top%2Fbelow%2Ftwo"] {
+        assert_eq!(client.get(path).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn groups_nest_and_list_what_is_below() {
     let sim = GitLabSim::builder().seed_demo().start().await.unwrap();
     sim.create_group("demo/platform/deep", Visibility::Private).unwrap();

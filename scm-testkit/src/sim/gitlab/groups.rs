@@ -28,10 +28,12 @@ pub(crate) const ROUTES: &[Route] = &[
         "POST",
         "/groups",
         Access::Write,
-        "name!:filled path!:filled parent_id:int description visibility:enum(private|internal|public)",
+        "name!:filled path!:filled parent_id:int description visibility:enum(private|internal|public) \
+         default_branch_protection:int",
         create,
     ),
     ("GET", "/groups/:id", Access::Open, "with_custom_attributes:bool with_projects:bool", show),
+    ("DELETE", "/groups/:id", Access::Write, "", delete),
     ("GET", "/groups/:id/projects", Access::Open, PROJECTS, group_projects),
     ("GET", "/groups/:id/subgroups", Access::Open, LIST, subgroups),
     ("GET", "/groups/:id/descendant_groups", Access::Open, LIST, descendants),
@@ -57,7 +59,7 @@ pub(crate) fn group_json(call: &Call, state: &State, group: &Namespace) -> Value
         "lfs_enabled": true,
         "archived": false,
         "default_branch": null,
-        "default_branch_protection": 2,
+        "default_branch_protection": if group.unprotected { 0 } else { 2 },
         "avatar_url": null,
         "request_access_enabled": true,
         "full_name": entities::full_name(state, group.id),
@@ -190,7 +192,36 @@ fn create(call: &Call) -> Outcome {
     if let Some(group) = state.namespaces.get_mut(&id) {
         call.params.text("name").unwrap_or_default().clone_into(&mut group.name);
         call.params.text("description").unwrap_or_default().clone_into(&mut group.description);
+        group.unprotected = call.params.int("default_branch_protection") == Some(0);
     }
     let group = state.namespaces.get(&id).ok_or_else(|| Failure::not_found("Group"))?;
     Ok(Reply::created(group_json(call, &state, group)))
+}
+
+/// With all that is in it.
+fn delete(call: &Call) -> Outcome {
+    let user = call.user()?;
+    let id = call.group.ok_or_else(Failure::nothing_here)?;
+    let (groups, projects) = {
+        let state = call.state();
+        if state.namespace_level(id, user, &call.inner.today()) < 50 && !state.is_admin(user) {
+            return Err(Failure::forbidden());
+        }
+        let below = |space: &&Namespace| state.ancestry(space.id).iter().any(|above| above.id == id);
+        let groups: Vec<u64> = state.namespaces.values().filter(below).map(|space| space.id).collect();
+        let projects: Vec<u64> =
+            groups.iter().filter_map(|id| state.projects_in.get(id)).flatten().copied().collect();
+        (groups, projects)
+    };
+    for project in projects {
+        call.inner.remove_project(project);
+    }
+    let mut state = call.state();
+    for id in groups {
+        if let Some(group) = state.namespaces.remove(&id) {
+            state.namespace_paths.remove(&group.full_path.to_lowercase());
+            state.members.remove(&Source::Group(id));
+        }
+    }
+    Ok(Reply::json(202, json!({ "message": "202 Accepted" })))
 }

@@ -240,7 +240,7 @@ fn create(call: &Call) -> Outcome {
         .map(|letter| if letter.is_alphanumeric() || "-_.".contains(letter) { letter } else { '-' })
         .collect();
     let path = call.params.filled("path").map_or(slug, str::to_owned);
-    let namespace = {
+    let (namespace, protection) = {
         let state = call.state();
         let id = match call.params.id("namespace_id") {
             Some(id) => id,
@@ -251,7 +251,8 @@ fn create(call: &Call) -> Outcome {
         if state.namespace_level(id, user, &call.inner.today()) < 30 && !state.is_admin(user) {
             return Err(Failure::message(400, json!({ "namespace": ["is not valid"] })));
         }
-        space.full_path.clone()
+        let protection = if space.unprotected { Protection::None } else { Protection::Full };
+        (space.full_path.clone(), protection)
     };
     let full = format!("{namespace}/{path}");
     if call.state().project_at(&full).is_some() {
@@ -263,7 +264,7 @@ fn create(call: &Call) -> Outcome {
     }
     let mut spec = ProjectSpec::new()
         .visibility(call.params.text("visibility").map_or(Visibility::Private, Visibility::from_name))
-        .protection(Protection::Full);
+        .protection(protection);
     if let Some(branch) = call.params.filled("default_branch") {
         spec = spec.default_branch(branch);
     }

@@ -73,6 +73,8 @@ pub(crate) struct Namespace {
     pub(crate) user_id: Option<u64>,
     pub(crate) visibility: Visibility,
     pub(crate) description: String,
+    /// Leaves the default branches of new projects unprotected.
+    pub(crate) unprotected: bool,
     pub(crate) created_at: Timestamp,
 }
 

@@ -226,6 +226,7 @@ impl Inner {
                 user_id: Some(id),
                 visibility: Visibility::Public,
                 description: String::new(),
+                unprotected: false,
                 created_at: now,
             },
         );
@@ -278,6 +279,7 @@ impl Inner {
                 user_id: None,
                 visibility,
                 description: String::new(),
+                unprotected: false,
                 created_at: now,
             };
             state.namespaces.insert(id, group);
