@@ -48,9 +48,8 @@ impl Connections {
                 (Config::from_toml(&demo_config(&sim)?, "")?, Some(sim))
             }
         };
-        let lookup = |name: &str| variable(name);
         let open = |connection: &scm_client::ConnectionConfig| {
-            connect(connection, &lookup).map(|scm| Connection {
+            connect(connection, &variable).map(|scm| Connection {
                 name: connection.name.clone(),
                 provider: connection.provider.clone(),
                 route: connection.route.to_string(),
@@ -89,6 +88,6 @@ fn demo_config(sim: &GitLabSim) -> Result<String> {
     clippy::disallowed_methods,
     reason = "programs may read the environment; the libraries take a look-up"
 )]
-fn variable(name: &str) -> Option<String> {
+pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

@@ -1,6 +1,10 @@
+use std::process::Output;
+
+use scm_testkit::sim::gitlab::{GitLabSim, Role, TokenKind, TokenSpec, Visibility};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::process::Command;
 
 use super::{json, run, text};
 
@@ -99,6 +103,65 @@ async fn a_complaint_of_the_judge_fails_the_run_unless_it_is_known() {
     assert_eq!(report["judge"]["stale_exceptions"][0]["request"], "GET /api/v4/runners");
 }
 
+/// A server that others use too: a group, its owner, and a user to test with.
+async fn server() -> (GitLabSim, [(&'static str, String); 4]) {
+    let sim = GitLabSim::builder().context_path("/gitlab").start().await.unwrap();
+    sim.create_group("team/live", Visibility::Private).unwrap();
+    let [owner, user] = ["olga", "sue"].map(|name| {
+        sim.issue_token(&TokenSpec::new(TokenKind::Personal, name).scopes(["api"])).unwrap().token
+    });
+    sim.add_member("team/live", "olga", Role::Owner).unwrap();
+    let variables = [
+        ("SCM_CONFORMANCE_URL", sim.url()),
+        ("SCM_CONFORMANCE_TOKEN", user),
+        ("SCM_CONFORMANCE_OWNER_TOKEN", owner),
+        ("SCM_CONFORMANCE_GROUP", "team/live".to_owned()),
+    ];
+    (sim, variables)
+}
+
+async fn live(variables: &[(&str, String)], args: &[&str]) -> Output {
+    let mut command = Command::new(CONFORMANCE);
+    command.arg("--live").args(args).envs(variables.iter().map(|(name, value)| (name, value)));
+    command.kill_on_drop(true).output().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_server_is_left_as_it_was() {
+    let (sim, variables) = server().await;
+    let output = live(&variables, &["--json", "--filter", "pull_requests."]).await;
+    let (exit, report) = json(&output);
+    assert_eq!(exit, Some(0), "{report:#}");
+    let cases = report["cases"].as_array().unwrap();
+    let ended = |word: &str| cases.iter().filter(|case| case["outcome"] == word).collect::<Vec<_>>();
+    assert!(ended("passed").len() > 15 && ended("failed").is_empty(), "{report:#}");
+    for case in ended("skipped") {
+        let why = case["text"].as_str().unwrap();
+        assert!(why.starts_with("this fixture ") || why.starts_with("an owner makes "), "{case}");
+    }
+    assert_eq!((sim.repositories(), report["judge"].clone()), (vec![], Value::Null));
+    let groups = sim.requests().into_iter().filter(|request| request.route.as_deref() == Some("/groups/:id"));
+    assert_eq!(groups.filter(|request| request.method == "DELETE").count(), 1);
+}
+
+#[tokio::test]
+async fn what_a_live_run_lacks_is_named() {
+    let (sim, variables) = server().await;
+    for (name, _) in &variables {
+        let others: Vec<_> = variables.iter().filter(|(other, _)| other != name).cloned().collect();
+        let output = live(&others, &["--filter", "branches."]).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), said.contains(name)), (Some(2), true), "{said}");
+    }
+    let mut wrong = variables.clone();
+    wrong[2].1 = wrong[1].1.clone();
+    let output = live(&wrong, &["--filter", "branches."]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("GET /groups/team%2Flive: 404") && !said.contains(&wrong[1].1), "{said}");
+    assert_eq!(sim.repositories(), [""; 0]);
+}
+
 #[tokio::test]
 async fn wrong_usage_exits_with_2() {
     let dir = tempfile::tempdir().unwrap();
@@ -113,6 +176,7 @@ async fn wrong_usage_exits_with_2() {
         ([&via[..], &["--exceptions", "/nonexistent/x.toml"]].concat(), "x.toml"),
         ([&via[..], &["--exceptions", text(&file)]].concat(), "needs a reason"),
         (vec!["--context-path", "gitlab"], "start with a slash"),
+        ([&["--live"], &via[..]].concat(), "cannot be used with"),
     ] {
         let output = run(CONFORMANCE, &args).await;
         let said = String::from_utf8_lossy(&output.stderr);

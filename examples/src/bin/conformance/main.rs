@@ -1,6 +1,7 @@
 //! Runs the conformance suite and says how each case ended.
 
 mod judge;
+mod live;
 mod report;
 
 use std::path::PathBuf;
@@ -14,11 +15,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use scm_client::gitlab::{GitLab, GitLabConfig};
 use scm_client::transport::{DirectTransport, Network};
 use scm_core::{Error, Result, Scm, StaticCredential, Transport};
+use scm_examples::connections::variable;
 use scm_examples::output::complain;
-use scm_testkit::conformance::{self, GitLabFixture, RunOptions, run};
+use scm_testkit::conformance::{self, GitLabFixture, RunOptions, Stop, run};
 use scm_testkit::sim::gitlab::GitLabSim;
+use secrecy::SecretString;
 
 use crate::judge::{Exception, Judge};
+use crate::live::{Live, Settings};
 use crate::report::Ending;
 
 /// Runs the conformance suite, which says case by case what every provider must do, with the GitLab provider against a
@@ -50,6 +54,9 @@ struct Cli {
     /// Complaints of the proxy that are expected (TOML). One that no longer comes fails the run too.
     #[arg(long, value_name = "FILE", requires = "via")]
     exceptions: Option<PathBuf>,
+    /// Against the GitLab that SCM_CONFORMANCE_* variables name, in place of a simulator; what it makes goes afterwards.
+    #[arg(long, conflicts_with_all = ["listen", "context_path", "via"])]
+    live: bool,
     /// So many cases at the same time.
     #[arg(long, value_name = "N", default_value_t = 8)]
     concurrent: usize,
@@ -70,6 +77,14 @@ Examples:
   conformance --listen 127.0.0.1:4110 --via http://127.0.0.1:4112 --exceptions known.toml
       The same traffic through a validating proxy, started before with http://127.0.0.1:4110 as its upstream.
 
+With --live:
+  SCM_CONFORMANCE_URL          root of the server, context path included
+  SCM_CONFORMANCE_TOKEN        token to test with: scope api, of a user who is no member of the group
+  SCM_CONFORMANCE_OWNER_TOKEN  token of an owner of the group: scope api; it makes what the cases need, and is \"someone else\"
+  SCM_CONFORMANCE_GROUP        full path of the group; a subgroup in it holds all that is made
+  SCM_CONFORMANCE_CA           CA certificates to trust besides the machine's own (PEM file); optional
+Cases are skipped, with the reason, where that does not reach: CI needs runners, other people's tokens an administrator.
+
 A file of exceptions has one table for each, `*` standing for one segment of the path:
   [[exception]]
   request = \"GET /api/v4/projects/*/merge_requests/*/approvals\"
@@ -81,7 +96,8 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match options(&cli) {
         Ok(opts) if cli.list => report::list(&opts, cli.json).map(|()| true),
-        Ok(opts) => suite(&cli, &opts).await,
+        Ok(opts) if cli.live => live(&cli, &opts).await,
+        Ok(opts) => simulated(&cli, &opts).await,
         Err(error) => Err(error),
     };
     match done {
@@ -106,7 +122,7 @@ fn options(cli: &Cli) -> Result<RunOptions> {
     }
 }
 
-async fn suite(cli: &Cli, opts: &RunOptions) -> Result<bool> {
+async fn simulated(cli: &Cli, opts: &RunOptions) -> Result<bool> {
     let exceptions = cli.exceptions.as_deref().map(Exception::load).transpose()?.unwrap_or_default();
     let builder = GitLabSim::builder().listen(&cli.listen).context_path(&cli.context_path);
     let sim = builder.start().await.map_err(|error| {
@@ -123,21 +139,54 @@ async fn suite(cli: &Cli, opts: &RunOptions) -> Result<bool> {
         }
     };
     let via = cli.via.as_ref().map(ToString::to_string);
-    let connect = move |url: &str, token| -> Result<Arc<dyn Scm>> {
-        let url = via.as_deref().unwrap_or(url);
-        let config = GitLabConfig::new(url, Arc::new(StaticCredential::token(token)))?;
-        Ok(Arc::new(GitLab::new(config, transport.clone())?))
+    let connect = move |url: &str, token| connect(via.as_deref().unwrap_or(url), token, &transport);
+    let fixture = GitLabFixture::new(Arc::clone(&sim), connect).map_err(no_beginning)?;
+    let report = watched(cli, run(fixture.scm(), Arc::new(fixture), opts)).await;
+    let ending = Ending { report, judge, unknown: sim.unknown_parameters() };
+    ending.print(cli.json)?;
+    Ok(ending.is_ok())
+}
+
+/// The suite on a server that others use too: whatever happens, what was made is removed.
+async fn live(cli: &Cli, opts: &RunOptions) -> Result<bool> {
+    let settings = Settings::read(variable)?;
+    let transport = settings.transport.clone();
+    let name = format!("scm-conformance-{}", jiff::Timestamp::now().as_second());
+    let begun = Live::begin(settings, &name, move |url, token| connect(url, token, &transport)).await;
+    let fixture = Arc::new(begun.map_err(no_beginning)?);
+    let opts = opts.clone().allowing_skip("", "not every server and owner has everything");
+    let suite = watched(cli, run(fixture.scm(), Arc::clone(&fixture) as _, &opts));
+    let report = tokio::select! {
+        report = suite => Some(report),
+        _ = tokio::signal::ctrl_c() => None,
     };
-    let fixture = GitLabFixture::new(Arc::clone(&sim), connect)
-        .map_err(|stop| Error::config(format!("the suite cannot begin: {stop}")))?;
+    let ended = fixture.end().await;
+    let Some(report) = report else { return Err(Error::config("stopped before the end")) };
+    let ending = Ending { report, judge: None, unknown: Vec::new() };
+    ending.print(cli.json)?;
+    match ended {
+        Ok(()) => Ok(ending.is_ok()),
+        Err(stop) => Err(Error::config(format!("the group {name} is left behind: {stop}"))),
+    }
+}
+
+fn connect(url: &str, token: SecretString, transport: &Transport) -> Result<Arc<dyn Scm>> {
+    let config = GitLabConfig::new(url, Arc::new(StaticCredential::token(token)))?;
+    Ok(Arc::new(GitLab::new(config, transport.clone())?))
+}
+
+fn no_beginning(stop: Stop) -> Error {
+    Error::config(format!("the suite cannot begin: {stop}"))
+}
+
+/// With a sign of life on a terminal.
+async fn watched<T>(cli: &Cli, suite: impl Future<Output = T>) -> T {
     let spinner = ProgressBar::new_spinner().with_message("the suite runs");
     if cli.json {
         spinner.set_draw_target(ProgressDrawTarget::hidden());
     }
     spinner.enable_steady_tick(Duration::from_millis(120));
-    let report = run(fixture.scm(), Arc::new(fixture), opts).await;
+    let done = suite.await;
     spinner.finish_and_clear();
-    let ending = Ending { report, judge, unknown: sim.unknown_parameters() };
-    ending.print(cli.json)?;
-    Ok(ending.is_ok())
+    done
 }
