@@ -1,5 +1,7 @@
 //! The written pages: each is tested, and their links lead somewhere.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
