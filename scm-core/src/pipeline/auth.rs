@@ -12,12 +12,25 @@ pub enum AuthForm {
     Bearer,
     /// A header of its own that holds nothing but the token.
     Header(HeaderName),
+    /// `Authorization: Basic`, with the token as the password of this user name: the form that git takes.
+    TokenAsPassword(&'static str),
 }
 
 impl AuthForm {
+    /// The credential in the form in which it is sent, so that it is also recognised where a server echoes it.
+    pub(super) fn shape(&self, credential: Credential) -> Credential {
+        match (credential, self) {
+            (Credential::Token(password), Self::TokenAsPassword(username)) => {
+                Credential::Basic { username: (*username).to_owned(), password }
+            }
+            (credential, _) => credential,
+        }
+    }
+
     /// Writes the credential, and takes out whatever credential was there.
     pub(super) fn apply(&self, credential: &Credential, headers: &mut HeaderMap) -> Result<()> {
         headers.remove(AUTHORIZATION);
+        let credential = &self.shape(credential.clone());
         let (name, prefix, secret) = match (credential, self) {
             (Credential::Token(token), Self::Bearer) => (AUTHORIZATION, "Bearer ", token.clone()),
             (Credential::Token(token), Self::Header(name)) => (name.clone(), "", token.clone()),
@@ -61,6 +74,12 @@ mod tests {
                 Credential::Basic { username: "user".into(), password: "pass".into() },
                 "authorization",
                 "Basic dXNlcjpwYXNz",
+            ),
+            (
+                AuthForm::TokenAsPassword("oauth2"),
+                Credential::Token("t0ken".into()),
+                "authorization",
+                "Basic b2F1dGgyOnQwa2Vu",
             ),
         ];
         for (form, credential, name, value) in cases {

@@ -121,7 +121,7 @@ pub struct Pipeline {
 struct Shared {
     config: PipelineConfig,
     dialect: Arc<dyn Dialect>,
-    gate: limit::Gate,
+    gate: Arc<limit::Gate>,
     /// The credential used last, and how often it has changed.
     last_credential: Mutex<(Option<Credential>, u64)>,
 }
@@ -146,7 +146,7 @@ impl Pipeline {
             let path = format!("{}/", base.path());
             base.set_path(&path);
         }
-        let gate = limit::Gate::new(config.limits, Arc::clone(&config.clock));
+        let gate = Arc::new(limit::Gate::new(config.limits, Arc::clone(&config.clock)));
         Ok(Self {
             shared: Arc::new(Shared { config, dialect, gate, last_credential: Mutex::default() }),
             options: CallOptions::default(),
@@ -169,6 +169,20 @@ impl Pipeline {
         }
         let config = PipelineConfig { base: root, ..self.shared.config.clone() };
         Ok(Self::new(config, Arc::clone(&self.shared.dialect))?.with_options(self.options.clone()))
+    }
+
+    /// A pipeline for another root of the same origin that speaks another dialect, such as a repository for git. It
+    /// shares the limits of this one, and a pause holds both.
+    ///
+    /// # Errors
+    /// `Config` for another origin: the credential goes to the configured one only.
+    pub fn beside(&self, root: Url, dialect: Arc<dyn Dialect>) -> Result<Self> {
+        let mut other = self.at(root)?;
+        if let Some(shared) = Arc::get_mut(&mut other.shared) {
+            shared.dialect = dialect;
+            shared.gate = Arc::clone(&self.shared.gate);
+        }
+        Ok(other)
     }
 
     /// The server's root, ending in `/`.

@@ -178,6 +178,7 @@ impl Operation {
                 Some(fresh) => fresh,
                 None => shared.config.credentials.credential().await?,
             };
+            let credential = shared.dialect.auth().shape(credential);
             self.pipeline.note_credential(&credential);
             let tried = self.one_try(&request, body, &credential, shape, attempt).await;
             drop(permit);

@@ -28,6 +28,30 @@ pub(crate) struct CgiRequest<'a> {
     pub(crate) settings: &'a [(&'a str, &'a str)],
 }
 
+/// Which filters the server's git takes from those who read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GitFilters {
+    /// All that git knows.
+    #[default]
+    All,
+    /// All but those for trees, which are refused by name.
+    NoTrees,
+    /// None: they are not advertised.
+    Off,
+}
+
+impl GitFilters {
+    /// As settings of one request.
+    pub(crate) fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::All => &[],
+            Self::NoTrees => &[("uploadpackfilter.tree.allow", "false")],
+            Self::Off => &[("uploadpack.allowFilter", "false")],
+        }
+    }
+}
+
 /// Whether the answer is handed on while it is produced, or only after the program has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {

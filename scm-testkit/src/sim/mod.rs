@@ -10,6 +10,7 @@ mod params;
 mod record;
 mod repo;
 
+pub use cgi::GitFilters;
 pub use clock::Clock;
 pub use record::{RequestRecord, UnknownParameter};
 

@@ -203,6 +203,7 @@ impl GitLabSimBuilder {
             faults: Faults::default(),
             recorder: Recorder::default(),
             limiter: Mutex::new(self.rate_limit.map(Limiter::new)),
+            git_filters: Mutex::default(),
             context_path,
             external_url: OnceLock::from(external),
             version: self.version.clone(),

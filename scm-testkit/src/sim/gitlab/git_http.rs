@@ -67,7 +67,7 @@ pub(crate) async fn serve(
         content_encoding: header("content-encoding"),
         git_protocol: header("git-protocol"),
         user: user.as_deref(),
-        settings: &[],
+        settings: inner.git_filters().settings(),
     };
     if service != "git-receive-pack" {
         return match cgi::run(&repo.git, repo.path(), cgi, body, Mode::Stream).await {

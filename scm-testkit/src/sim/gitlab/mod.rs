@@ -48,7 +48,7 @@ pub use types::{IssuedToken, ProjectSpec, Protection, Role, TokenKind, TokenSpec
 use crate::{
     fault::Faults,
     sim::{
-        Clock, RequestRecord, UnknownParameter,
+        Clock, GitFilters, RequestRecord, UnknownParameter,
         http::Server,
         record::Recorder,
         repo::{Git, Repo},
@@ -135,6 +135,11 @@ impl GitLabSim {
         *self.inner.limiter() = limit.map(Limiter::new);
     }
 
+    /// Sets which filters git takes from those who read.
+    pub fn set_git_filters(&self, filters: GitFilters) {
+        *self.inner.git_filters() = filters;
+    }
+
     /// Stops the server and removes its files.
     pub async fn shutdown(mut self) {
         self.server.stop().await;
@@ -154,6 +159,7 @@ pub(crate) struct Inner {
     pub(crate) faults: Faults,
     pub(crate) recorder: Recorder,
     limiter: Mutex<Option<Limiter>>,
+    git_filters: Mutex<GitFilters>,
     pub(crate) context_path: String,
     external_url: OnceLock<String>,
     pub(crate) version: String,
@@ -166,6 +172,10 @@ impl Inner {
 
     fn limiter(&self) -> MutexGuard<'_, Option<Limiter>> {
         self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn git_filters(&self) -> MutexGuard<'_, GitFilters> {
+        self.git_filters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn external_url(&self) -> &str {

@@ -139,6 +139,8 @@ fn web(inner: &Inner, path: &str) -> Response<Body> {
 
 async fn git(inner: Arc<Inner>, project: String, service: String, request: Request) -> Answer {
     let route = format!("/:project/{service}");
+    let query = pairs(request.uri().query().unwrap_or_default());
+    let place = inner.recorder.open(request.method().as_str(), Some(&route), request.uri().path(), query);
     let fault = inner.faults.strike(request.method().as_str(), &route);
     match &fault {
         Some(FaultKind::Answer(answer)) => return Answer::Response(faulty(&inner, answer)),
@@ -147,6 +149,7 @@ async fn git(inner: Arc<Inner>, project: String, service: String, request: Reque
         _ => {}
     }
     let response = git_http::serve(&inner, &project, &service, request).await;
+    inner.recorder.close(place, response.status().as_u16());
     after(fault.as_ref(), response).await
 }
 
