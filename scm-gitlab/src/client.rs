@@ -10,9 +10,11 @@ use scm_core::{
     Contents, Error, GitAccess, PullRequestId, PullRequests, RepoId, Repositories, Result, Revision, Scm,
     ServerInfo, Tokens, Transport, Webhooks,
 };
+use scm_git::GitServer;
 
 use crate::config::GitLabConfig;
 use crate::error::GitLabDialect;
+use crate::exact::git_server;
 
 /// Name of this provider.
 pub(crate) const PROVIDER: &str = "gitlab";
@@ -24,6 +26,7 @@ const MAX_PAGE: u16 = 100;
 #[derive(Clone, Debug)]
 pub struct GitLab {
     pub(crate) pipeline: Pipeline,
+    pub(crate) git: GitServer,
     known: Arc<Mutex<Option<Known>>>,
 }
 
@@ -56,7 +59,11 @@ impl GitLab {
         if let Some(clock) = config.clock {
             pipeline.clock = clock;
         }
-        Ok(Self { pipeline: Pipeline::new(pipeline, Arc::new(GitLabDialect))?, known: Arc::default() })
+        Ok(Self {
+            pipeline: Pipeline::new(pipeline, Arc::new(GitLabDialect))?,
+            git: git_server(),
+            known: Arc::default(),
+        })
     }
 
     /// A request of the caller's own through the whole pipeline: credential, retry, limits, errors. Paths are relative
@@ -80,7 +87,7 @@ impl GitLab {
 
     /// The same client for another root, to find out where the API lives.
     pub(crate) fn at(&self, root: &url::Url) -> Result<Self> {
-        Ok(Self { pipeline: self.pipeline.at(root.clone())?, known: Arc::default() })
+        Ok(Self { pipeline: self.pipeline.at(root.clone())?, git: git_server(), known: Arc::default() })
     }
 
     pub(crate) fn operation(&self, name: &'static str) -> Operation {
@@ -112,7 +119,9 @@ impl Scm for GitLab {
         // Nothing offered so far depends on the version; the call proves that a GitLab answers.
         self.known_server().await?;
         let mut can = Capabilities::default();
-        can.commit_guard = CommitGuard::PerFile;
+        can.commit_guard = CommitGuard::Exact;
+        can.commit_with_signature = true;
+        can.branch_delete_with_expected_head = true;
         can.commit_with_start_repository = true;
         can.branch_protection = true;
         can.tags = true;
@@ -145,7 +154,7 @@ impl Scm for GitLab {
     }
 
     fn with_options(&self, opts: CallOptions) -> Arc<dyn Scm> {
-        Arc::new(Self { pipeline: self.pipeline.with_options(opts), known: Arc::clone(&self.known) })
+        Arc::new(Self { pipeline: self.pipeline.with_options(opts), ..self.clone() })
     }
 
     fn connection(&self) -> &dyn Connection {

@@ -7,6 +7,7 @@ mod config;
 mod convert;
 mod diff;
 mod error;
+mod exact;
 mod ops;
 mod page;
 mod wire;

@@ -70,8 +70,7 @@ pub trait Branches: Debug + Send + Sync + 'static {
 
     /// Deletes a branch. Safe to repeat, but for the `NotFound` of a branch that is gone.
     ///
-    /// GitLab: `DELETE /projects/:id/repository/branches/:branch`; it has no lock, so an expected head is
-    /// `Unsupported` there. Bitbucket: `DELETE /rest/branch-utils/latest/…/branches` with `endPoint`.
+    /// GitLab: `DELETE /projects/:id/repository/branches/:branch`; with an expected head by git. Bitbucket: `DELETE /rest/branch-utils/latest/…/branches` with `endPoint`.
     ///
     /// # Errors
     /// `NotFound`; `PermissionDenied` for a protected or the default branch; `PreconditionFailed` when the branch has

@@ -7,7 +7,7 @@ use scm_core::{
     ListTags, NewTag, Page, Pages, RepoId, Repositories as _, Result, Revision, Tag, TagName,
 };
 
-use crate::client::{GitLab, page_size, project_api, reference, unsupported};
+use crate::client::{GitLab, page_size, project_api, reference};
 use crate::convert;
 use crate::page::list_page;
 use crate::wire::{WireCreateBranch, WireCreateTag, WireProtectedBranch};
@@ -42,11 +42,8 @@ impl Branches for GitLab {
     }
 
     async fn delete_branch(&self, repo: &RepoId, name: &BranchName, opts: &DeleteBranch) -> Result<()> {
-        if opts.expected_head.is_some() {
-            return Err(unsupported(
-                "delete_branch",
-                "GitLab's API deletes a branch wherever it points to; an expected head cannot be held",
-            ));
+        if let Some(expected) = &opts.expected_head {
+            return self.delete_by_git(repo, name, expected).await;
         }
         let operation = self.operation("delete_branch");
         let request = project_api(Method::DELETE, repo, &["repository", "branches", name.as_str()]);

@@ -10,6 +10,7 @@ use scm_core::{
 };
 
 use crate::client::{GitLab, page_size, project_api, reference, unsupported};
+use crate::exact::needs_git;
 use crate::page::list_page;
 use crate::wire::{WireAction, WireBranchTip, WireCommit, WireCommitRequest, WireComparison};
 use crate::{convert, diff};
@@ -100,12 +101,15 @@ impl Commits for GitLab {
     async fn create_commit(&self, repo: &RepoId, commit: &NewCommit) -> Result<Ensured<Commit>> {
         let operation = self.operation("create_commit");
         commit.validate().map_err(|error| operation.own(error))?;
-        self.check_guards(repo, commit).await.map_err(|error| operation.own(error))?;
+        self.check_base(repo, commit).await.map_err(|error| operation.own(error))?;
         if commit.operation_id.is_some()
             && !is_made_once(commit)
             && let Some(made) = self.written(repo, commit).await.map_err(|error| operation.own(error))?
         {
             return Ok(Ensured::unchanged(made));
+        }
+        if needs_git(commit) {
+            return self.commit_by_git(&operation, repo, commit).await;
         }
         let request = wire_request(commit)?;
         for left in (0..=RESENDS).rev() {
@@ -139,34 +143,26 @@ impl Commits for GitLab {
 }
 
 impl GitLab {
-    /// Refuses what the API could only do less exactly than asked.
-    async fn check_guards(&self, repo: &RepoId, commit: &NewCommit) -> Result<()> {
-        if commit.signer.is_some() {
-            return Err(unsupported("create_commit", "GitLab's API takes no signature of the caller's"));
+    /// The API would make a second commit on a branch that is there: a first one wants an empty repository.
+    async fn check_base(&self, repo: &RepoId, commit: &NewCommit) -> Result<()> {
+        if commit.base != CommitBase::Empty {
+            return Ok(());
         }
-        match &commit.base {
-            CommitBase::Existing { expected_head: Some(_) } => Err(unsupported(
-                "create_commit",
-                "GitLab's API cannot hold an expected head on an existing branch; commit onto a new branch, or guard \
-                 each file by its last commit",
-            )),
-            CommitBase::Empty => match self.branch(repo, &commit.branch).await {
-                Ok(_) => Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!(
-                        "the branch '{}' exists already; the first commit goes into an empty repository",
-                        commit.branch
-                    ),
-                )),
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-                Err(error) => Err(error),
-            },
-            _ => Ok(()),
+        match self.branch(repo, &commit.branch).await {
+            Ok(_) => {
+                let message = format!(
+                    "the branch '{}' exists already; the first commit goes into an empty repository",
+                    commit.branch
+                );
+                Err(Error::new(ErrorKind::Conflict, message))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
     /// Looks for the commit on its branch: by operation id, else by parent and message at the branch's tip.
-    async fn written(&self, repo: &RepoId, commit: &NewCommit) -> Result<Option<Commit>> {
+    pub(crate) async fn written(&self, repo: &RepoId, commit: &NewCommit) -> Result<Option<Commit>> {
         let opts =
             ListCommits::default().with_from(Revision::Branch(commit.branch.clone())).with_page_size(20);
         let newest = match self.list_commits_page(repo, &opts, None).await {

@@ -93,7 +93,8 @@ async fn a_commit_that_cannot_be_is_refused_whole() {
         (commit(vec![fine(), FileChange::update(path("a.txt"), "1").with_last_commit(sha('e')).unwrap()]), ErrorKind::PreconditionFailed, "has changed since you started editing it"),
         (NewCommit::on_branch("gone".parse().unwrap(), "Change").with_change(fine()), ErrorKind::Conflict, "You can only create or edit files when you are on a branch"),
         (NewCommit::on_new_branch("topic".parse().unwrap(), world.pull.head.clone().unwrap(), "Change").with_change(fine()), ErrorKind::Conflict, "A branch called 'topic' already exists"),
-        (commit(vec![fine()]).with_expected_head(sha('e')), ErrorKind::Unsupported, "guard each file by its last commit"),
+        (commit(vec![fine()]).with_expected_head(sha('e')), ErrorKind::Conflict, "there is no commit eeeeeeee"),
+        (commit(vec![fine()]).with_expected_head(world.pull.head.clone().unwrap()), ErrorKind::Conflict, "the branch 'main' has moved from"),
     ];
     for (new, kind, words) in table {
         is(world.scm.commits().create_commit(&world.repo, &new).await, kind, words);
