@@ -15,6 +15,7 @@ use scm_core::{Body, Error, HttpTransport, Route, RungReport, TransportError};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+const GIT: [&str; 3] = [".git/info/refs", ".git/git-upload-pack", ".git/git-receive-pack"];
 const PROBLEM: &str = "application/problem+json";
 /// The largest word of a judge that is read, in bytes.
 const WORD_LIMIT: usize = 4 << 20;
@@ -164,9 +165,13 @@ impl Judge {
 #[async_trait]
 impl HttpTransport for Judge {
     async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, TransportError> {
-        self.log().requests += 1;
         let transport = &self.shared.transport;
         let past = self.past(&mut request);
+        // git's own protocol has no description.
+        if GIT.iter().any(|ending| request.uri().path().ends_with(ending)) {
+            return transport.send(past).await;
+        }
+        self.log().requests += 1;
         let name = format!("{} {}", request.method(), request.uri().path());
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let response = transport.send(request).await?;
