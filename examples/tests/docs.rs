@@ -40,9 +40,11 @@ fn every_page_of_the_guide_is_tested_and_in_its_index() {
 #[test]
 fn links_to_files_lead_somewhere() {
     let repository = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/");
-    let folders = ["", "docs/guide", "docs/decisions", "scm-client", "scm-core", "scm-gitlab", "scm-testkit"];
+    let crates = std::fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
+    let crates = crates.filter(|path| path.join("Cargo.toml").exists());
+    let folders = ["", "docs/guide", "docs/decisions"].map(|folder| root().join(folder));
     let mut links = 0;
-    for page in folders.into_iter().flat_map(|folder| pages(&root().join(folder))) {
+    for page in folders.into_iter().chain(crates).flat_map(|folder| pages(&folder)) {
         let text = std::fs::read_to_string(&page).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')) {
             let target = link.0.split('#').next().unwrap_or_default();
