@@ -223,9 +223,12 @@ impl ApiResponse {
     /// `Decode` with the JSON path, never with the body.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         self.expect_json()?;
-        let mut reader = serde_json::Deserializer::from_slice(&self.body);
-        serde_path_to_error::deserialize(&mut reader)
-            .map_err(|error| self.decode_error(&error.path().to_string(), error.inner()))
+        serde_json::from_slice(&self.body).or_else(|_| {
+            let mut reader = serde_json::Deserializer::from_slice(&self.body);
+            // Following the path takes an allocation for every key: only what failed is read again that way.
+            serde_path_to_error::deserialize(&mut reader)
+                .map_err(|error| self.decode_error(&error.path().to_string(), error.inner()))
+        })
     }
 
     /// Reads the body as a JSON array; an element that is not as expected is an error of its own.
@@ -234,6 +237,9 @@ impl ApiResponse {
     /// `Decode` when the body is not a JSON array.
     pub fn json_items<T: DeserializeOwned>(&self) -> Result<Vec<Result<T>>> {
         self.expect_json()?;
+        if let Ok(items) = serde_json::from_slice::<Vec<T>>(&self.body) {
+            return Ok(items.into_iter().map(Ok).collect());
+        }
         let items: Vec<&RawValue> =
             serde_json::from_slice(&self.body).map_err(|error| self.decode_error(".", &error))?;
         let read = |(index, item): (usize, &RawValue)| {
