@@ -204,7 +204,7 @@ impl<T: Unpin> Stream for Items<'_, T> {
                 return Poll::Ready(Some(item));
             }
             match ready!(Pin::new(pages).poll_next(cx)) {
-                Some(Ok(page)) => this.queue.extend(page.items),
+                Some(Ok(page)) => this.queue = page.items.into(),
                 Some(Err(error)) => {
                     this.pages = None;
                     return Poll::Ready(Some(Err(error)));
