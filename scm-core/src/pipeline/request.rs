@@ -223,7 +223,7 @@ impl ApiResponse {
     /// `Decode` with the JSON path, never with the body.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         self.expect_json()?;
-        serde_json::from_slice(&self.body).or_else(|_| {
+        read(&self.body).or_else(|_| {
             let mut reader = serde_json::Deserializer::from_slice(&self.body);
             // Following the path takes an allocation for every key: only what failed is read again that way.
             serde_path_to_error::deserialize(&mut reader)
@@ -237,7 +237,7 @@ impl ApiResponse {
     /// `Decode` when the body is not a JSON array.
     pub fn json_items<T: DeserializeOwned>(&self) -> Result<Vec<Result<T>>> {
         self.expect_json()?;
-        if let Ok(items) = serde_json::from_slice::<Vec<T>>(&self.body) {
+        if let Ok(items) = read::<Vec<T>>(&self.body) {
             return Ok(items.into_iter().map(Ok).collect());
         }
         let items: Vec<&RawValue> =
@@ -295,6 +295,14 @@ impl fmt::Debug for ApiResponse {
             .field("status", &self.head.status)
             .field("length", &self.body.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// Checking the encoding once is cheaper than for each string.
+fn read<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
+    match std::str::from_utf8(body) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(body),
     }
 }
 
