@@ -123,8 +123,8 @@ async fn what_is_left_of_an_echo_still_tells_what_happened() {
     let echo = canary.token;
     let told = headers(&[("x-request-id", &format!("r-{echo}"))]);
     let answer = Answer::Text(400, told, format!("the token {echo} is bad|E{echo}"));
-    let credentials = Arc::new(StaticCredential::token(echo.into()));
-    let (pipeline, _) = pipeline_with(vec![answer], credentials.clone(), |_| {});
+    let credentials = || Arc::new(StaticCredential::token(echo.into()));
+    let (pipeline, _) = pipeline_with(vec![answer], credentials(), |_| {});
     let error = assert_fails_in_silence(&canary, "an echo", &pipeline, http::Method::GET).await;
     assert_eq!(error.to_string(), "op: invalid input (400): the token [redacted] is bad");
     assert_eq!((error.server_code(), error.request_id()), (Some("E[redacted]"), Some("r-[redacted]")));
@@ -134,7 +134,7 @@ async fn what_is_left_of_an_echo_still_tells_what_happened() {
         let failed = TransportError::new(ErrorKind::Connect, Delivery::NotSent, "no route")
             .with_retryable(false)
             .with_source(std::io::Error::other(cause));
-        let (pipeline, _) = pipeline_with(vec![Answer::Error(failed)], credentials.clone(), |_| {});
+        let (pipeline, _) = pipeline_with(vec![Answer::Error(failed)], credentials(), |_| {});
         let error = assert_fails_in_silence(&canary, "a cause", &pipeline, http::Method::GET).await;
         assert_eq!(error.source().is_some(), stays);
     }
