@@ -14,10 +14,11 @@ use crate::wire::{
     WireTag, WireToken, WireTreeEntry, WireUser, WireUserRef,
 };
 
-/// An identifier that came from the server: one that cannot be is a `Decode` error of that item.
+/// An identifier that came from the server: one that cannot be is a `Decode` error of that item. What stood there is
+/// not shown, as of no value.
 pub(crate) fn told<T: TryFrom<String, Error = Error>>(field: &str, text: impl Into<String>) -> Result<T> {
     T::try_from(text.into())
-        .map_err(|error| Error::new(ErrorKind::Decode, format!("'{field}': {}", error.message())))
+        .map_err(|_| Error::new(ErrorKind::Decode, format!("the value cannot be used (at '{field}')")))
 }
 
 /// Something that only informs: text that cannot be read is left out rather than losing the item.

@@ -37,7 +37,8 @@ where
     let sent = request.query_string().to_owned();
     let answer = operation.send(request).await?;
     let items = answer.json_items::<W>()?;
-    let items = items.into_iter().map(|item| item.and_then(&convert)).collect();
+    let items = items.into_iter().map(|item| item.and_then(&convert).map_err(|error| answer.own(error)));
+    let items = items.collect();
     let next = next_query(answer.headers(), &sent);
     Ok(Page::new(items, next.map(|query| Cursor::new(PROVIDER, operation.name(), format!("{path}?{query}")))))
 }

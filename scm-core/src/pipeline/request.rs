@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use url::Url;
 use url::form_urlencoded;
 
-use crate::error::{Delivery, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::transport::Body;
 
 /// What must be encoded inside one path segment; `/` too.
@@ -231,6 +231,20 @@ impl ApiResponse {
         })
     }
 
+    /// Reads the body as JSON and makes of it what the caller wants.
+    ///
+    /// # Errors
+    /// `Decode` as from [`json`](Self::json), and what `convert` finds wrong with the answer, as
+    /// [`own`](Self::own) error.
+    pub fn read<W: DeserializeOwned, T>(&self, convert: impl FnOnce(W) -> Result<T>) -> Result<T> {
+        self.json().and_then(convert).map_err(|error| self.own(error))
+    }
+
+    /// Names operation, provider and status in an error that was found in this answer.
+    pub fn own(&self, error: Error) -> Error {
+        error.with_status(self.head.status).with_provider(self.provider).with_operation(self.operation)
+    }
+
     /// Reads the body as a JSON array; an element that is not as expected is an error of its own.
     ///
     /// # Errors
@@ -281,11 +295,7 @@ impl ApiResponse {
     }
 
     fn error(&self, message: &str) -> Error {
-        Error::new(ErrorKind::Decode, message)
-            .with_status(self.head.status)
-            .with_delivery(Delivery::Answered)
-            .with_provider(self.provider)
-            .with_operation(self.operation)
+        self.own(Error::new(ErrorKind::Decode, message))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::wire::{WireCreateBranch, WireCreateTag, WireProtectedBranch};
 impl Branches for GitLab {
     async fn branch(&self, repo: &RepoId, name: &BranchName) -> Result<Branch> {
         let request = project_api(Method::GET, repo, &["repository", "branches", name.as_str()]);
-        self.operation("branch").send(request).await?.json().and_then(convert::branch)
+        self.operation("branch").send(request).await?.read(convert::branch)
     }
 
     async fn list_branches_page(
@@ -38,7 +38,7 @@ impl Branches for GitLab {
         let from = self.starting_point(&operation, repo, from).await?;
         let body = WireCreateBranch { branch: name.as_str(), reference: &from };
         let request = project_api(Method::POST, repo, &["repository", "branches"]).json(&body)?;
-        operation.send(request).await?.json().and_then(convert::branch)
+        operation.send(request).await?.read(convert::branch)
     }
 
     async fn delete_branch(&self, repo: &RepoId, name: &BranchName, opts: &DeleteBranch) -> Result<()> {
@@ -80,7 +80,7 @@ impl Branches for GitLab {
 
     async fn tag(&self, repo: &RepoId, name: &TagName) -> Result<Tag> {
         let request = project_api(Method::GET, repo, &["repository", "tags", name.as_str()]);
-        self.operation("tag").send(request).await?.json().and_then(convert::tag)
+        self.operation("tag").send(request).await?.read(convert::tag)
     }
 
     async fn list_tags_page(&self, repo: &RepoId, opts: &ListTags, at: Option<&Cursor>) -> Result<Page<Tag>> {
@@ -98,7 +98,7 @@ impl Branches for GitLab {
         let body =
             WireCreateTag { tag_name: tag.name.as_str(), reference: &from, message: tag.message.as_deref() };
         let request = project_api(Method::POST, repo, &["repository", "tags"]).json(&body)?;
-        operation.send(request).await?.json().and_then(convert::tag)
+        operation.send(request).await?.read(convert::tag)
     }
 }
 

@@ -67,7 +67,7 @@ impl Checks for GitLab {
             // The same state again changes nothing, or is refused as such.
             .idempotency(Idempotency::Idempotent);
         match operation.send(request).await {
-            Ok(answer) => answer.json().and_then(convert::status_check),
+            Ok(answer) => answer.read(convert::status_check),
             Err(error) if error.message().contains("Cannot transition status") => {
                 let known = self.status_of(&operation, repo, sha, status).await?;
                 known.filter(|known| known.state == status.state).ok_or(error)
@@ -103,7 +103,7 @@ impl Checks for GitLab {
 
     async fn pipeline(&self, repo: &RepoId, pipeline: &PipelineId) -> Result<Pipeline> {
         let request = project_api(Method::GET, repo, &["pipelines", pipeline.as_str()]);
-        self.operation("pipeline").send(request).await?.json().and_then(convert::pipeline)
+        self.operation("pipeline").send(request).await?.read(convert::pipeline)
     }
 
     async fn list_jobs_page(
@@ -117,38 +117,38 @@ impl Checks for GitLab {
 
     async fn job(&self, repo: &RepoId, job: &JobId) -> Result<Job> {
         let request = project_api(Method::GET, repo, &["jobs", job.as_str()]);
-        self.operation("job").send(request).await?.json().and_then(convert::job)
+        self.operation("job").send(request).await?.read(convert::job)
     }
 
     async fn retry_pipeline(&self, repo: &RepoId, pipeline: &PipelineId) -> Result<Pipeline> {
         let request = project_api(Method::POST, repo, &["pipelines", pipeline.as_str(), "retry"]);
-        self.operation("retry_pipeline").send(request).await?.json().and_then(convert::pipeline)
+        self.operation("retry_pipeline").send(request).await?.read(convert::pipeline)
     }
 
     async fn cancel_pipeline(&self, repo: &RepoId, pipeline: &PipelineId) -> Result<Pipeline> {
         let request = project_api(Method::POST, repo, &["pipelines", pipeline.as_str(), "cancel"])
             .idempotency(Idempotency::Idempotent);
         let answer = self.operation("cancel_pipeline").send(request).await;
-        let done = answer.and_then(|answer| answer.json().and_then(convert::pipeline));
+        let done = answer.and_then(|answer| answer.read(convert::pipeline));
         unless_ended(done, || self.pipeline(repo, pipeline), |pipeline| &pipeline.state).await
     }
 
     async fn retry_job(&self, repo: &RepoId, job: &JobId) -> Result<Job> {
         let request = project_api(Method::POST, repo, &["jobs", job.as_str(), "retry"]);
-        self.operation("retry_job").send(request).await?.json().and_then(convert::job)
+        self.operation("retry_job").send(request).await?.read(convert::job)
     }
 
     async fn cancel_job(&self, repo: &RepoId, job: &JobId) -> Result<Job> {
         let request = project_api(Method::POST, repo, &["jobs", job.as_str(), "cancel"])
             .idempotency(Idempotency::Idempotent);
         let answer = self.operation("cancel_job").send(request).await;
-        let done = answer.and_then(|answer| answer.json().and_then(convert::job));
+        let done = answer.and_then(|answer| answer.read(convert::job));
         unless_ended(done, || self.job(repo, job), |job| &job.state).await
     }
 
     async fn play_job(&self, repo: &RepoId, job: &JobId) -> Result<Job> {
         let request = project_api(Method::POST, repo, &["jobs", job.as_str(), "play"]);
-        self.operation("play_job").send(request).await?.json().and_then(convert::job)
+        self.operation("play_job").send(request).await?.read(convert::job)
     }
 
     async fn publish_report(&self, _: &RepoId, _: &Sha, _: &CodeReport) -> Result<()> {

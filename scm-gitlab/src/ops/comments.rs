@@ -76,7 +76,7 @@ impl Comments for GitLab {
         let refs = self.diff_refs(&operation, repo, id).await?;
         let body = WireNewNote { position: Some(place.wire(&refs)), ..note(&operation, &new.body)? };
         let request = discussions_api(Method::POST, repo, id, &[]).json(&body)?;
-        let thread = operation.send(request).await?.json().and_then(convert::thread)?;
+        let thread = operation.send(request).await?.read(convert::thread)?;
         thread.into_iter().next().ok_or_else(|| {
             operation.own(Error::new(ErrorKind::Decode, "the new discussion has no note (at 'notes')"))
         })
@@ -104,7 +104,7 @@ impl Comments for GitLab {
     ) -> Result<Comment> {
         let operation = self.operation("edit_comment");
         let request = notes_api(Method::PUT, repo, id, &[comment.as_str()]).json(&note(&operation, text)?)?;
-        operation.send(request).await?.json().and_then(|wire| convert::comment(wire, None))
+        operation.send(request).await?.read(|wire| convert::comment(wire, None))
     }
 
     async fn delete_comment(&self, repo: &RepoId, id: PullRequestId, comment: &CommentId) -> Result<()> {
@@ -253,5 +253,5 @@ async fn send_note(operation: &Operation, request: ApiRequest, thread: Option<&T
             "GitLab carried the text out as quick actions and made no comment; start no line with '/'";
         return Err(operation.invalid(message).with_status(answer.status()));
     }
-    answer.json().and_then(|wire| convert::comment(wire, thread.cloned()))
+    answer.read(|wire| convert::comment(wire, thread.cloned()))
 }

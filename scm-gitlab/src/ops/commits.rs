@@ -12,7 +12,7 @@ use scm_core::{
 use crate::client::{GitLab, page_size, project_api, reference, unsupported};
 use crate::exact::needs_git;
 use crate::page::list_page;
-use crate::wire::{WireAction, WireBranchTip, WireCommit, WireCommitRequest, WireComparison};
+use crate::wire::{WireAction, WireBranchTip, WireCommitRequest, WireComparison};
 use crate::{convert, diff};
 
 /// How often a commit whose answer was lost is sent again, after it was not found on the branch.
@@ -30,7 +30,7 @@ impl Commits for GitLab {
         }
         let request = project_api(Method::GET, repo, &["repository", "commits", reference(&operation, at)?])
             .query("stats", false);
-        operation.send(request).await?.json().and_then(convert::commit)
+        operation.send(request).await?.read(convert::commit)
     }
 
     async fn list_commits_page(
@@ -115,8 +115,7 @@ impl Commits for GitLab {
         for left in (0..=RESENDS).rev() {
             let sent = project_api(Method::POST, repo, &["repository", "commits"]).json(&request)?;
             let answer = operation.send(sent).await;
-            let error = match answer.and_then(|answer| answer.json::<WireCommit>()).and_then(convert::commit)
-            {
+            let error = match answer.and_then(|answer| answer.read(convert::commit)) {
                 Ok(made) => return Ok(Ensured::created(made)),
                 Err(error) => error,
             };

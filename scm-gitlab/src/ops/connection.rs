@@ -1,12 +1,12 @@
 use async_trait::async_trait;
 use http::Method;
 use scm_core::{
-    CheckOptions, CheckReport, Connection, ErrorKind, Identity, Product, Result, ServerInfo, TokenInfo,
+    CheckOptions, CheckReport, Connection, Error, ErrorKind, Identity, Product, Result, ServerInfo, TokenInfo,
 };
 
 use crate::client::{GitLab, api};
 use crate::convert;
-use crate::wire::{WireMetadata, WireToken, WireUser, WireVersion};
+use crate::wire::{WireMetadata, WireToken, WireVersion};
 
 #[async_trait]
 impl Connection for GitLab {
@@ -15,11 +15,7 @@ impl Connection for GitLab {
     }
 
     async fn identity(&self) -> Result<Identity> {
-        self.operation("identity")
-            .send(api(Method::GET, &["user"]))
-            .await?
-            .json::<WireUser>()
-            .and_then(convert::identity)
+        self.operation("identity").send(api(Method::GET, &["user"])).await?.read(convert::identity)
     }
 
     async fn server(&self) -> Result<ServerInfo> {
@@ -36,8 +32,8 @@ impl Connection for GitLab {
             }
             Err(error) => return Err(error),
         };
-        let version = version_text.parse().map_err(|error: scm_core::Error| {
-            scm_core::Error::new(ErrorKind::Decode, error.message()).with_operation("server")
+        let version = version_text.parse().map_err(|_: Error| {
+            operation.own(Error::new(ErrorKind::Decode, "the version cannot be read (at 'version')"))
         })?;
         let mut server = ServerInfo::new(Product::GitLab, version, &version_text);
         server.edition = match enterprise {

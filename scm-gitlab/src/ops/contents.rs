@@ -20,26 +20,7 @@ impl Contents for GitLab {
         let operation = self.operation("file");
         let request = project_api(Method::GET, repo, &["repository", "files", path.as_str()])
             .query("ref", reference(&operation, at)?);
-        let wire: WireFile = operation.send(request).await?.json()?;
-        let content = match wire.encoding.as_deref() {
-            Some("base64") | None => STANDARD.decode(&wire.content).map(Bytes::from).map_err(|_| {
-                Error::new(ErrorKind::Decode, "the file's content is not valid base64 (at 'content')")
-            })?,
-            Some("text") => Bytes::from(wire.content),
-            Some(other) => {
-                return Err(Error::new(
-                    ErrorKind::Decode,
-                    format!("a content encoding of its own: '{other}'"),
-                ));
-            }
-        };
-        let mut file = File::new(path.clone(), content);
-        file.blob_id = wire.blob_id.and_then(|id| BlobId::new(id).ok());
-        file.last_commit = wire.last_commit_id.and_then(|id| Sha::new(id).ok());
-        file.mode = wire
-            .execute_filemode
-            .map(|executable| if executable { FileMode::Executable } else { FileMode::Regular });
-        Ok(file)
+        operation.send(request).await?.read(|wire| file(path, wire))
     }
 
     async fn raw_file(&self, repo: &RepoId, at: &Revision, path: &FilePath) -> Result<ByteStream> {
@@ -116,4 +97,21 @@ impl GitLab {
         }
         Err(error)
     }
+}
+
+fn file(path: &FilePath, wire: WireFile) -> Result<File> {
+    let content = match wire.encoding.as_deref() {
+        Some("base64") | None => STANDARD.decode(&wire.content).map(Bytes::from).map_err(|_| {
+            Error::new(ErrorKind::Decode, "the file's content is not valid base64 (at 'content')")
+        })?,
+        Some("text") => Bytes::from(wire.content),
+        Some(_) => return Err(Error::new(ErrorKind::Decode, "an encoding of its own (at 'encoding')")),
+    };
+    let mut file = File::new(path.clone(), content);
+    file.blob_id = wire.blob_id.and_then(|id| BlobId::new(id).ok());
+    file.last_commit = wire.last_commit_id.and_then(|id| Sha::new(id).ok());
+    file.mode = wire
+        .execute_filemode
+        .map(|executable| if executable { FileMode::Executable } else { FileMode::Regular });
+    Ok(file)
 }

@@ -58,12 +58,10 @@ impl PullRequests for GitLab {
         };
         let request = project_api(Method::POST, source, &["merge_requests"]).json(&body)?;
         let answer = operation.send(request).await;
-        let error =
-            match answer.and_then(|answer| answer.json::<WireMergeRequest>()).and_then(convert::pull_request)
-            {
-                Ok(made) => return Ok(Ensured::created(made)),
-                Err(error) => error,
-            };
+        let error = match answer.and_then(|answer| answer.read(convert::pull_request)) {
+            Ok(made) => return Ok(Ensured::created(made)),
+            Err(error) => error,
+        };
         if error.kind() == ErrorKind::Conflict
             && let Some(id) = existing_id(error.message())
         {
@@ -217,8 +215,7 @@ impl PullRequests for GitLab {
                 .json(&body)?
                 .idempotency(Idempotency::NotIdempotent);
             let answer = operation.send(request).await;
-            let done =
-                answer.and_then(|answer| answer.json::<WireMergeRequest>()).and_then(convert::pull_request);
+            let done = answer.and_then(|answer| answer.read(convert::pull_request));
             let error = match done {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
@@ -461,7 +458,7 @@ async fn put(
     body: &WireUpdateMergeRequest<'_>,
 ) -> Result<PullRequest> {
     let request = merge_request_api(Method::PUT, repo, id, &[]).json(body)?;
-    operation.send(request).await?.json().and_then(convert::pull_request)
+    operation.send(request).await?.read(convert::pull_request)
 }
 
 /// The number at the end of "Another open merge request already exists for this source branch: !5".

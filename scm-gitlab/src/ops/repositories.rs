@@ -18,7 +18,7 @@ use crate::wire::WireId;
 impl Repositories for GitLab {
     async fn repository(&self, repo: &RepoId) -> Result<Repository> {
         let operation = self.operation("repository");
-        operation.send(project_api(Method::GET, repo, &[])).await?.json().and_then(convert::repository)
+        operation.send(project_api(Method::GET, repo, &[])).await?.read(convert::repository)
     }
 
     async fn list_repositories_page(
