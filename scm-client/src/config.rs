@@ -1,9 +1,11 @@
 //! The configuration file: serde types, read with errors that name the place and never show a value.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use scm_core::{Error, Result, Route};
 use serde::Deserialize;
+use url::Url;
 
 use crate::source::{Source, TokenSource};
 
@@ -35,7 +37,7 @@ pub struct Config {
 }
 
 /// One connection.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ConnectionConfig {
@@ -91,7 +93,7 @@ pub struct NetworkConfig {
 }
 
 /// The agent route.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AgentConfig {
@@ -104,6 +106,38 @@ pub struct AgentConfig {
     /// Speak to the hub without TLS. Dangerous: the key can be read on the way.
     #[serde(default)]
     pub danger_plain_http: bool,
+}
+
+impl fmt::Debug for ConnectionConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionConfig")
+            .field("name", &self.name)
+            .field("provider", &self.provider)
+            .field("url", &self.url.as_deref().map(origin))
+            .field("token", &self.token)
+            .field("username", &self.username)
+            .field("project_key", &self.project_key)
+            .field("route", &self.route)
+            .field("network", &self.network)
+            .field("agent", &self.agent)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for AgentConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentConfig")
+            .field("hub", &origin(&self.hub))
+            .field("name", &self.name)
+            .field("key", &self.key)
+            .field("danger_plain_http", &self.danger_plain_http)
+            .finish()
+    }
+}
+
+/// What of a URL can be shown before anybody has checked it: people paste passwords and tokens into them.
+fn origin(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| "[no URL]".to_owned(), |url| url.origin().ascii_serialization())
 }
 
 impl Config {

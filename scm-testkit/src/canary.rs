@@ -6,12 +6,14 @@
 //!
 //! let canary = Canary::new();
 //! let error = Error::new(ErrorKind::Internal, "the token is not accepted");
+//! tracing::debug!(%error, "refused");
 //! canary.assert_error_is_silent("a refusal", &error);
 //! canary.assert_logs_are_silent("a refusal");
 //! ```
 
 use std::{
     cell::RefCell,
+    collections::HashSet,
     error::Error as StdError,
     fmt::Debug,
     io::{self, Write},
@@ -21,6 +23,14 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
+
+/// Token, user information of a proxy, content of a file, text of a comment.
+const SECRETS: [&str; 4] = [
+    "tok7f3a91c2Xw5Lr8Zq0Bn",
+    "usr4d8b02e6:pwd9c1f75a3Kt6Vm",
+    "fil2e6c84b7Hd3Js9Py1Gf",
+    "com5a0d93f8Rc7Tn2Ux4Ek",
+];
 
 /// So many bytes in a row of a secret are too many.
 const TELLING: usize = 8;
@@ -43,6 +53,9 @@ pub struct Canary {
     pub file: &'static str,
     /// The text of a comment.
     pub comment: &'static str,
+    parts: HashSet<Vec<u8>>,
+    /// The pairs of bytes that one of them starts with.
+    starts: Vec<bool>,
     logs: Buffer,
     _logging: DefaultGuard,
 }
@@ -60,11 +73,19 @@ impl Canary {
             .with_ansi(false)
             .with_writer(logs.clone())
             .finish();
+        let [token, proxy_userinfo, file, comment] = SECRETS;
+        let parts = Self::parts(SECRETS);
+        let mut starts = vec![false; 1 << 16];
+        for part in &parts {
+            starts[usize::from(part[0]) << 8 | usize::from(part[1])] = true;
+        }
         Self {
-            token: "tok7f3a91c2Xw5Lr8Zq0Bn",
-            proxy_userinfo: "usr4d8b02e6:pwd9c1f75a3Kt6Vm",
-            file: "fil2e6c84b7Hd3Js9Py1Gf",
-            comment: "com5a0d93f8Rc7Tn2Ux4Ek",
+            token,
+            proxy_userinfo,
+            file,
+            comment,
+            parts,
+            starts,
             logs,
             _logging: tracing::subscriber::set_default(subscriber),
         }
@@ -117,18 +138,25 @@ impl Canary {
         }
     }
 
+    /// A telling part of a secret in `shown`. Logs are long: few of their places are worth a second look.
     fn found_in(&self, shown: &str) -> Option<String> {
-        let (user, password) = self.proxy_userinfo.split_once(':').unwrap_or_default();
-        let basic = |user: &str, password: &str| STANDARD.encode(format!("{user}:{password}"));
-        let plain = [self.token, user, password, self.file, self.comment].map(str::to_owned);
-        let encoded =
-            [self.token, self.proxy_userinfo, self.file, self.comment].map(|text| STANDARD.encode(text));
-        let pairs = [basic(user, password), basic("bot", self.token)];
-        plain.into_iter().chain(encoded).chain(pairs).find_map(|secret| {
-            let mut parts =
-                secret.as_bytes().windows(TELLING).filter_map(|part| std::str::from_utf8(part).ok());
-            parts.find(|part| shown.contains(part)).map(str::to_owned)
-        })
+        let shown = shown.as_bytes();
+        let may_start = |at: &usize| self.starts[usize::from(shown[*at]) << 8 | usize::from(shown[*at + 1])];
+        let places = (0..(shown.len() + 1).saturating_sub(TELLING)).filter(may_start);
+        let mut parts = places.map(|at| &shown[at..at + TELLING]);
+        parts.find(|part| self.parts.contains(*part)).map(|part| String::from_utf8_lossy(part).into_owned())
+    }
+
+    /// The telling parts of all secrets, as they are and in base64.
+    fn parts(secrets: [&str; 4]) -> HashSet<Vec<u8>> {
+        let [token, proxy_userinfo, ..] = secrets;
+        let (user, password) = proxy_userinfo.split_once(':').unwrap_or_default();
+        let basic = STANDARD.encode(format!("bot:{token}"));
+        let plain = secrets.into_iter().chain([user, password]).filter(|secret| !secret.contains(':'));
+        let all =
+            plain.map(str::to_owned).chain(secrets.map(|secret| STANDARD.encode(secret))).chain([basic]);
+        all.flat_map(|secret| secret.as_bytes().windows(TELLING).map(<[u8]>::to_vec).collect::<Vec<_>>())
+            .collect()
     }
 }
 
