@@ -68,12 +68,12 @@ fn commit_json(sha: &str, parent: &str, message: &str) -> String {
 
 type Told = (ErrorKind, Delivery, Option<u16>);
 
-/// What happens, with which configuration; error and status; how often a reading and a creating call reach the server.
-type Case = (&'static str, Script, fn(GitLabConfig) -> GitLabConfig, Told, [usize; 2]);
-
 fn told(error: &Error) -> Told {
     (error.kind(), error.delivery(), error.status().map(|status| status.as_u16()))
 }
+
+/// What happens, with which settings; error and status; how often a reading and a creating call reach the server.
+struct Case(&'static str, Script, fn(GitLabConfig) -> GitLabConfig, Told, [usize; 2]);
 
 #[tokio::test]
 async fn what_breaks_is_told_and_only_reading_is_repeated() {
@@ -92,35 +92,35 @@ async fn what_breaks_is_told_and_only_reading_is_repeated() {
     let ms = Duration::from_millis;
     let drip = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n";
     #[rustfmt::skip]
-    let cases: Vec<Case> = vec![
-        ("closed before the head was read", Script::new().touch().half_close(), same, (Unavailable, Unknown, None), [5, 1]),
-        ("reset before the head was read", Script::new().touch().reset(), same, (Unavailable, Unknown, None), [5, 1]),
-        ("closed before any answer", Script::new().request(), same, (Unavailable, Unknown, None), [5, 1]),
-        ("reset before any answer", Script::new().request().reset(), same, (Unavailable, Unknown, None), [5, 1]),
-        ("closed within the head", answered("200 OK", "Content-Le"), same, (Unavailable, Unknown, None), [5, 1]),
-        ("reset within the head", answered("200 OK", "Content-Le").reset(), same, (Unavailable, Unknown, None), [5, 1]),
-        ("body shorter than said", answered("200 OK", "Content-Length: 100\r\n\r\n{\"name\":"), same, (Unavailable, Unknown, Some(200)), [5, 1]),
-        ("created, and then cut", answered("201 Created", "Content-Length: 100\r\n\r\n{\"name\":"), same, (Unavailable, Unknown, Some(201)), [5, 1]),
-        ("chunks without an end", answered("200 OK", "Transfer-Encoding: chunked\r\n\r\n4\r\n{\"na\r\n"), same, (Unavailable, Unknown, Some(200)), [5, 1]),
-        ("a chunk of no size", answered("200 OK", "Transfer-Encoding: chunked\r\n\r\nQQ\r\n{}\r\n").stall(), same, (Unavailable, Unknown, Some(200)), [5, 1]),
-        ("a body over the limit", answered("200 OK", &long).stall(), same, (Decode, Answered, Some(200)), [1, 1]),
-        ("chunks over the limit", answered("201 Created", &chunks).stall(), same, (Decode, Answered, Some(201)), [1, 1]),
-        ("a status that is none", answered("abc", "\r\n").stall(), same, (Decode, Unknown, None), [1, 1]),
-        ("another protocol", Script::new().request().write("SSH-2.0-OpenSSH_9.6\r\n\r\n").stall(), same, (Decode, Unknown, None), [1, 1]),
-        ("two lengths", answered("200 OK", "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}").stall(), same, (Decode, Unknown, None), [1, 1]),
-        ("a flood of headers", answered("200 OK", &format!("{flood}\r\n{{}}")).stall(), same, (Decode, Unknown, None), [1, 1]),
-        ("broken JSON", Script::new().request().json(201, "{\"name\":"), same, (Decode, Answered, Some(201)), [1, 1]),
-        ("a login page", Script::new().request().answer(200, &[("Content-Type", "text/html")], "<html>"), same, (Decode, Answered, Some(200)), [1, 1]),
-        ("silence", Script::new().request().stall(), hasty, (Timeout, Unknown, None), [1, 1]),
-        ("a head drop by drop", Script::new().request().drip(drip, ms(20)), hasty, (Timeout, Unknown, None), [1, 1]),
-        ("a body drop by drop", Script::new().request().write(drip).drip(" ".repeat(90), ms(20)), hasty, (Timeout, Unknown, None), [1, 1]),
-        ("a refusal drop by drop", answered("400 Bad Request", "Content-Length: 90\r\n\r\n").drip(" ".repeat(90), ms(20)), hasty, (Timeout, Answered, None), [1, 1]),
-        ("a gateway's 502", Script::new().request().answer(502, &[("Content-Type", "text/html")], "<html>"), same, (Unavailable, Answered, Some(502)), [5, 1]),
+    let cases = [
+        Case("closed before the head was read", Script::new().touch().half_close(), same, (Unavailable, Unknown, None), [5, 1]),
+        Case("reset before the head was read", Script::new().touch().reset(), same, (Unavailable, Unknown, None), [5, 1]),
+        Case("closed before any answer", Script::new().request(), same, (Unavailable, Unknown, None), [5, 1]),
+        Case("reset before any answer", Script::new().request().reset(), same, (Unavailable, Unknown, None), [5, 1]),
+        Case("closed within the head", answered("200 OK", "Content-Le"), same, (Unavailable, Unknown, None), [5, 1]),
+        Case("reset within the head", answered("200 OK", "Content-Le").reset(), same, (Unavailable, Unknown, None), [5, 1]),
+        Case("body shorter than said", answered("200 OK", "Content-Length: 100\r\n\r\n{\"name\":"), same, (Unavailable, Unknown, Some(200)), [5, 1]),
+        Case("created, and then cut", answered("201 Created", "Content-Length: 100\r\n\r\n{\"name\":"), same, (Unavailable, Unknown, Some(201)), [5, 1]),
+        Case("chunks without an end", answered("200 OK", "Transfer-Encoding: chunked\r\n\r\n4\r\n{\"na\r\n"), same, (Unavailable, Unknown, Some(200)), [5, 1]),
+        Case("a chunk of no size", answered("200 OK", "Transfer-Encoding: chunked\r\n\r\nQQ\r\n{}\r\n").stall(), same, (Unavailable, Unknown, Some(200)), [5, 1]),
+        Case("a body over the limit", answered("200 OK", &long).stall(), same, (Decode, Answered, Some(200)), [1, 1]),
+        Case("chunks over the limit", answered("201 Created", &chunks).stall(), same, (Decode, Answered, Some(201)), [1, 1]),
+        Case("a status that is none", answered("abc", "\r\n").stall(), same, (Decode, Unknown, None), [1, 1]),
+        Case("another protocol", Script::new().request().write("SSH-2.0-OpenSSH_9.6\r\n\r\n").stall(), same, (Decode, Unknown, None), [1, 1]),
+        Case("two lengths", answered("200 OK", "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}").stall(), same, (Decode, Unknown, None), [1, 1]),
+        Case("a flood of headers", answered("200 OK", &format!("{flood}\r\n{{}}")).stall(), same, (Decode, Unknown, None), [1, 1]),
+        Case("broken JSON", Script::new().request().json(201, "{\"name\":"), same, (Decode, Answered, Some(201)), [1, 1]),
+        Case("a login page", Script::new().request().answer(200, &[("Content-Type", "text/html")], "<html>"), same, (Decode, Answered, Some(200)), [1, 1]),
+        Case("silence", Script::new().request().stall(), hasty, (Timeout, Unknown, None), [1, 1]),
+        Case("a head drop by drop", Script::new().request().drip(drip, ms(20)), hasty, (Timeout, Unknown, None), [1, 1]),
+        Case("a body drop by drop", Script::new().request().write(drip).drip(" ".repeat(90), ms(20)), hasty, (Timeout, Unknown, None), [1, 1]),
+        Case("a refusal drop by drop", answered("400 Bad Request", "Content-Length: 90\r\n\r\n").drip(" ".repeat(90), ms(20)), hasty, (Timeout, Answered, None), [1, 1]),
+        Case("a gateway's 502", Script::new().request().answer(502, &[("Content-Type", "text/html")], "<html>"), same, (Unavailable, Answered, Some(502)), [5, 1]),
     ];
     // All at the same time, over one transport: making one takes longer than the calls do.
     let transport = direct();
     let mut calls = Vec::new();
-    for (what, script, set, expected, times) in cases {
+    for Case(what, script, set, expected, times) in cases {
         for (creates, times) in [false, true].into_iter().zip(times) {
             let server = ScriptedServer::start([script.clone()]).await.unwrap();
             let gitlab = client_over(&transport, &server.url(), set);

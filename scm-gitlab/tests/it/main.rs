@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a run of the suite shows what was skipped, and why")]
 
 mod bad_input;
+mod canary;
 mod ci_and_lists;
 mod conformance;
 mod faults;
