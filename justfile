@@ -66,4 +66,4 @@ referee home:
 
 # Measurements; the figures go into benches/README.md
 bench:
-    cargo bench -p scm-benches
+    cargo bench -p benches

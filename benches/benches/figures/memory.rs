@@ -2,15 +2,19 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use benches::{Memory, Project, gitlab, projects};
+use criterion::{Criterion, Throughput};
 use http::Method;
-use scm_benches::{Memory, gitlab, projects};
 use scm_core::pipeline::ApiRequest;
 use scm_core::{Body, HttpTransport as _, ListRepositories, Repositories as _};
 use serde_json::{Value, json};
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
+pub(crate) const PAGE: &str = "page of 100 projects";
+pub(crate) const CALL: &str = "call over memory";
+
+pub(crate) fn run(criterion: &mut Criterion) {
+    page_decode(criterion);
+    pipeline_overhead(criterion);
 }
 
 fn page_decode(c: &mut Criterion) {
@@ -19,16 +23,19 @@ fn page_decode(c: &mut Criterion) {
     let text = page.to_string();
     let client = gitlab(&page).expect("a client");
     let opts = ListRepositories::default();
-    let mut group = c.benchmark_group("page of 100 projects");
+    let mut group = c.benchmark_group(PAGE);
     group.throughput(Throughput::Bytes(text.len() as u64));
-    group.bench_function("list_repositories_page", |b| {
+    group.bench_function("models", |b| {
         b.iter(|| {
             let page = runtime.block_on(client.list_repositories_page(&opts, None)).expect("a page");
             black_box(page.into_items().expect("items"))
         });
     });
-    group.bench_function("serde_json::Value", |b| {
+    group.bench_function("generic JSON", |b| {
         b.iter(|| black_box(serde_json::from_str::<Value>(&text).expect("JSON")));
+    });
+    group.bench_function("plain structs", |b| {
+        b.iter(|| black_box(serde_json::from_str::<Vec<Project>>(&text).expect("projects")));
     });
     group.finish();
 }
@@ -38,8 +45,8 @@ fn pipeline_overhead(c: &mut Criterion) {
     let body = json!({"ok": true});
     let client = gitlab(&body).expect("a client");
     let bare = Memory::new(&body);
-    let mut group = c.benchmark_group("one call over memory");
-    group.bench_function("through the pipeline", |b| {
+    let mut group = c.benchmark_group(CALL);
+    group.bench_function("pipeline", |b| {
         b.iter(|| {
             let call = async {
                 let request = ApiRequest::new(Method::GET, "api/v4", &["projects", "group/project"]);
@@ -48,7 +55,7 @@ fn pipeline_overhead(c: &mut Criterion) {
             black_box(runtime.block_on(call).expect("an answer"))
         });
     });
-    group.bench_function("bare", |b| {
+    group.bench_function("the transport alone", |b| {
         b.iter(|| {
             let call = async {
                 let request =
@@ -64,5 +71,6 @@ fn pipeline_overhead(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, page_decode, pipeline_overhead);
-criterion_main!(benches);
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
+}

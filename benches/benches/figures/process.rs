@@ -1,0 +1,67 @@
+//! Clients and the server as processes of their own: nobody's work is counted as another's.
+
+use std::io::{BufRead as _, BufReader, Error, ErrorKind, Result, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A program that reads lines and answers lines. It stops when its input ends, at the latest when this is dropped.
+pub(crate) struct Process {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Process {
+    pub(crate) fn start(program: &str, args: &[&str]) -> Result<Self> {
+        let mut child =
+            Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().map(BufReader::new).ok_or(ErrorKind::BrokenPipe)?;
+        Ok(Self { input: child.stdin.take(), output, child })
+    }
+
+    /// The next line it prints.
+    pub(crate) fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        match self.output.read_line(&mut line)? {
+            0 => Err(Error::new(ErrorKind::UnexpectedEof, "the program ended early; see above")),
+            _ => Ok(line.trim().to_owned()),
+        }
+    }
+
+    /// Lets it walk once: what it found, and what that took.
+    pub(crate) fn walk(&mut self) -> Result<(usize, Cost)> {
+        let before = self.processor_time();
+        let start = Instant::now();
+        let input = self.input.as_mut().ok_or(ErrorKind::BrokenPipe)?;
+        input.write_all(b"\n")?;
+        let found = self.line()?.parse().map_err(Error::other)?;
+        let wall = start.elapsed();
+        let processor = self.processor_time().zip(before).map(|(after, before)| after.saturating_sub(before));
+        Ok((found, Cost { wall, processor }))
+    }
+
+    /// Processor time of all its threads so far, where the system tells.
+    fn processor_time(&self) -> Option<Duration> {
+        let mut sum = Duration::ZERO;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id())).ok()? {
+            let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            sum += Duration::from_nanos(text.split(' ').next()?.parse().ok()?);
+        }
+        Some(sum)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        // It was told to stop; how it ended no longer matters.
+        let _ = self.child.wait();
+    }
+}
+
+/// What one walk took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    pub(crate) wall: Duration,
+    pub(crate) processor: Option<Duration>,
+}
