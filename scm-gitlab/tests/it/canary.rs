@@ -19,7 +19,7 @@ use scm_testkit::fault::socket::{Script, ScriptedServer, closed_port};
 use crate::world::{direct, retry};
 
 /// Longer than anything here takes, so that a defect fails the test in place of hanging it.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 const PARENT: &str = "1111111111111111111111111111111111111111";
 
 fn repo() -> RepoId {

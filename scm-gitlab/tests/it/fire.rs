@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use crate::world::{direct, retry};
 
 /// Longer than anything here takes, so that a defect fails the test in place of hanging it.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 const PARENT: &str = "1111111111111111111111111111111111111111";
 const MADE: &str = "2222222222222222222222222222222222222222";
 
@@ -32,13 +32,18 @@ fn client(url: &str, set: impl FnOnce(GitLabConfig) -> GitLabConfig) -> GitLab {
     client_over(&direct(), url, set)
 }
 
-fn same(config: GitLabConfig) -> GitLabConfig {
+fn usual(config: GitLabConfig) -> GitLabConfig {
     config
 }
 
-fn hasty(config: GitLabConfig) -> GitLabConfig {
-    config.with_deadline(Duration::from_millis(500))
+/// A client whose deadlines come when the test says so.
+fn stopped(url: &str) -> (GitLab, StoppedClock) {
+    let clock = StoppedClock::at("2026-11-21T10:00:00Z".parse().unwrap());
+    (client(url, |config| config.with_clock(Arc::new(clock.clone()))), clock)
 }
+
+/// Longer than a call may take by default.
+const TOO_LONG: Duration = Duration::from_secs(121);
 
 fn repo() -> RepoId {
     "group/repo".parse().unwrap()
@@ -72,13 +77,13 @@ fn told(error: &Error) -> Told {
     (error.kind(), error.delivery(), error.status().map(|status| status.as_u16()))
 }
 
-/// What happens, with which settings; error and status; how often a reading and a creating call reach the server.
-struct Case(&'static str, Script, fn(GitLabConfig) -> GitLabConfig, Told, [usize; 2]);
+/// What happens; error and status; how often a reading and a creating call reach the server.
+struct Case(&'static str, Script, Told, [usize; 2]);
 
 #[tokio::test]
 async fn what_breaks_is_told_and_only_reading_is_repeated() {
     use Delivery::{Answered, Unknown};
-    use ErrorKind::{Decode, Timeout, Unavailable};
+    use ErrorKind::{Decode, Unavailable};
 
     let answered = |status: &str, rest: &str| {
         Script::new()
@@ -89,41 +94,35 @@ async fn what_breaks_is_told_and_only_reading_is_repeated() {
     let long = format!("Content-Length: 5000\r\n\r\n{}", "x".repeat(5000));
     let chunks =
         format!("Transfer-Encoding: chunked\r\n\r\n{}", format!("800\r\n{}\r\n", "x".repeat(2048)).repeat(4));
-    let ms = Duration::from_millis;
-    let drip = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n";
     #[rustfmt::skip]
     let cases = [
-        Case("closed before the head was read", Script::new().touch().half_close(), same, (Unavailable, Unknown, None), [5, 1]),
-        Case("reset before the head was read", Script::new().touch().reset(), same, (Unavailable, Unknown, None), [5, 1]),
-        Case("closed before any answer", Script::new().request(), same, (Unavailable, Unknown, None), [5, 1]),
-        Case("reset before any answer", Script::new().request().reset(), same, (Unavailable, Unknown, None), [5, 1]),
-        Case("closed within the head", answered("200 OK", "Content-Le"), same, (Unavailable, Unknown, None), [5, 1]),
-        Case("reset within the head", answered("200 OK", "Content-Le").reset(), same, (Unavailable, Unknown, None), [5, 1]),
-        Case("body shorter than said", answered("200 OK", "Content-Length: 100\r\n\r\n{\"name\":"), same, (Unavailable, Unknown, Some(200)), [5, 1]),
-        Case("created, and then cut", answered("201 Created", "Content-Length: 100\r\n\r\n{\"name\":"), same, (Unavailable, Unknown, Some(201)), [5, 1]),
-        Case("chunks without an end", answered("200 OK", "Transfer-Encoding: chunked\r\n\r\n4\r\n{\"na\r\n"), same, (Unavailable, Unknown, Some(200)), [5, 1]),
-        Case("a chunk of no size", answered("200 OK", "Transfer-Encoding: chunked\r\n\r\nQQ\r\n{}\r\n").stall(), same, (Unavailable, Unknown, Some(200)), [5, 1]),
-        Case("a body over the limit", answered("200 OK", &long).stall(), same, (Decode, Answered, Some(200)), [1, 1]),
-        Case("chunks over the limit", answered("201 Created", &chunks).stall(), same, (Decode, Answered, Some(201)), [1, 1]),
-        Case("a status that is none", answered("abc", "\r\n").stall(), same, (Decode, Unknown, None), [1, 1]),
-        Case("another protocol", Script::new().request().write("SSH-2.0-OpenSSH_9.6\r\n\r\n").stall(), same, (Decode, Unknown, None), [1, 1]),
-        Case("two lengths", answered("200 OK", "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}").stall(), same, (Decode, Unknown, None), [1, 1]),
-        Case("a flood of headers", answered("200 OK", &format!("{flood}\r\n{{}}")).stall(), same, (Decode, Unknown, None), [1, 1]),
-        Case("broken JSON", Script::new().request().json(201, "{\"name\":"), same, (Decode, Answered, Some(201)), [1, 1]),
-        Case("a login page", Script::new().request().answer(200, &[("Content-Type", "text/html")], "<html>"), same, (Decode, Answered, Some(200)), [1, 1]),
-        Case("silence", Script::new().request().stall(), hasty, (Timeout, Unknown, None), [1, 1]),
-        Case("a head drop by drop", Script::new().request().drip(drip, ms(20)), hasty, (Timeout, Unknown, None), [1, 1]),
-        Case("a body drop by drop", Script::new().request().write(drip).drip(" ".repeat(90), ms(20)), hasty, (Timeout, Unknown, None), [1, 1]),
-        Case("a refusal drop by drop", answered("400 Bad Request", "Content-Length: 90\r\n\r\n").drip(" ".repeat(90), ms(20)), hasty, (Timeout, Answered, None), [1, 1]),
-        Case("a gateway's 502", Script::new().request().answer(502, &[("Content-Type", "text/html")], "<html>"), same, (Unavailable, Answered, Some(502)), [5, 1]),
+        Case("closed before the head was read", Script::new().touch().half_close(), (Unavailable, Unknown, None), [5, 1]),
+        Case("reset before the head was read", Script::new().touch().reset(), (Unavailable, Unknown, None), [5, 1]),
+        Case("closed before any answer", Script::new().request(), (Unavailable, Unknown, None), [5, 1]),
+        Case("reset before any answer", Script::new().request().reset(), (Unavailable, Unknown, None), [5, 1]),
+        Case("closed within the head", answered("200 OK", "Content-Le"), (Unavailable, Unknown, None), [5, 1]),
+        Case("reset within the head", answered("200 OK", "Content-Le").reset(), (Unavailable, Unknown, None), [5, 1]),
+        Case("body shorter than said", answered("200 OK", "Content-Length: 100\r\n\r\n{\"name\":"), (Unavailable, Unknown, Some(200)), [5, 1]),
+        Case("created, and then cut", answered("201 Created", "Content-Length: 100\r\n\r\n{\"name\":"), (Unavailable, Unknown, Some(201)), [5, 1]),
+        Case("chunks without an end", answered("200 OK", "Transfer-Encoding: chunked\r\n\r\n4\r\n{\"na\r\n"), (Unavailable, Unknown, Some(200)), [5, 1]),
+        Case("a chunk of no size", answered("200 OK", "Transfer-Encoding: chunked\r\n\r\nQQ\r\n{}\r\n").stall(), (Unavailable, Unknown, Some(200)), [5, 1]),
+        Case("a body over the limit", answered("200 OK", &long).stall(), (Decode, Answered, Some(200)), [1, 1]),
+        Case("chunks over the limit", answered("201 Created", &chunks).stall(), (Decode, Answered, Some(201)), [1, 1]),
+        Case("a status that is none", answered("abc", "\r\n").stall(), (Decode, Unknown, None), [1, 1]),
+        Case("another protocol", Script::new().request().write("SSH-2.0-OpenSSH_9.6\r\n\r\n").stall(), (Decode, Unknown, None), [1, 1]),
+        Case("two lengths", answered("200 OK", "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}").stall(), (Decode, Unknown, None), [1, 1]),
+        Case("a flood of headers", answered("200 OK", &format!("{flood}\r\n{{}}")).stall(), (Decode, Unknown, None), [1, 1]),
+        Case("broken JSON", Script::new().request().json(201, "{\"name\":"), (Decode, Answered, Some(201)), [1, 1]),
+        Case("a login page", Script::new().request().answer(200, &[("Content-Type", "text/html")], "<html>"), (Decode, Answered, Some(200)), [1, 1]),
+        Case("a gateway's 502", Script::new().request().answer(502, &[("Content-Type", "text/html")], "<html>"), (Unavailable, Answered, Some(502)), [5, 1]),
     ];
     // All at the same time, over one transport: making one takes longer than the calls do.
     let transport = direct();
     let mut calls = Vec::new();
-    for Case(what, script, set, expected, times) in cases {
+    for Case(what, script, expected, times) in cases {
         for (creates, times) in [false, true].into_iter().zip(times) {
             let server = ScriptedServer::start([script.clone()]).await.unwrap();
-            let gitlab = client_over(&transport, &server.url(), set);
+            let gitlab = client_over(&transport, &server.url(), usual);
             calls.push(async move {
                 let done = if creates { create(&gitlab).await } else { read(&gitlab).await };
                 let seen = (told(&done.unwrap_err()), server.connections());
@@ -140,16 +139,44 @@ async fn what_breaks_is_told_and_only_reading_is_repeated() {
 }
 
 #[tokio::test]
+async fn slow_bytes_and_silence_meet_the_deadline() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n";
+    let pause = Duration::from_millis(20);
+    for (what, script) in [
+        ("silence", Script::new().request().stall()),
+        ("a head drop by drop", Script::new().request().drip(head, pause).stall()),
+        ("a body drop by drop", Script::new().request().write(head).drip(" ".repeat(900), pause)),
+    ] {
+        for creates in [false, true] {
+            let server = ScriptedServer::start([script.clone()]).await.unwrap();
+            let (gitlab, clock) = stopped(&server.url());
+            let call = async { if creates { create(&gitlab).await } else { read(&gitlab).await } };
+            let late = async {
+                until(|| server.requests().len() == 1).await;
+                clock.advance(TOO_LONG);
+            };
+            let (done, ()) = future::join(call, late).await;
+            let expected = (ErrorKind::Timeout, Delivery::Unknown, None);
+            assert_eq!((told(&done.unwrap_err()), server.connections()), (expected, 1), "{what}");
+            // The server sees it too.
+            tokio::time::timeout(PATIENCE, server.ended(1)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_was_sent_nothing() {
-    let gitlab = client(&format!("http://{}", closed_port().await.unwrap()), same);
+    let gitlab = client(&format!("http://{}", closed_port().await.unwrap()), usual);
     for error in [read(&gitlab).await.unwrap_err(), create(&gitlab).await.unwrap_err()] {
         assert_eq!(told(&error), (ErrorKind::Connect, Delivery::NotSent, None));
     }
     // The system takes the connection, and nobody ever looks at it.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let gitlab = client(&format!("http://{}", listener.local_addr().unwrap()), hasty);
-    for error in [read(&gitlab).await.unwrap_err(), create(&gitlab).await.unwrap_err()] {
-        assert_eq!(told(&error), (ErrorKind::Timeout, Delivery::Unknown, None));
+    let (gitlab, clock) = stopped(&format!("http://{}", listener.local_addr().unwrap()));
+    for creates in [false, true] {
+        let call = async { if creates { create(&gitlab).await } else { read(&gitlab).await } };
+        let (done, ()) = future::join(call, async { clock.advance(TOO_LONG) }).await;
+        assert_eq!(told(&done.unwrap_err()), (ErrorKind::Timeout, Delivery::Unknown, None));
     }
 }
 
@@ -162,7 +189,7 @@ async fn reading_goes_on_after_a_failure_that_passes() {
         ("502", Script::new().request().answer(502, &[], "")),
     ] {
         let server = ScriptedServer::start([broken.clone(), broken, json.clone()]).await.unwrap();
-        let branch = read(&client(&server.url(), same)).await.unwrap();
+        let branch = read(&client(&server.url(), usual)).await.unwrap();
         assert_eq!((branch.name.as_str(), branch.head.as_str()), ("main", PARENT), "{what}");
         assert_eq!(server.requests().len(), 3, "{what}");
     }
@@ -176,32 +203,36 @@ fn methods(server: &ScriptedServer) -> Vec<String> {
 async fn a_commit_cut_off_after_its_201_is_looked_for_and_not_made_twice() {
     let commit = NewCommit::on_new_branch("fix".parse().unwrap(), PARENT.parse().unwrap(), "Fix it")
         .with_change(FileChange::create("a.txt".parse().unwrap(), "1\n"));
+    let repo = repo();
     let made = commit_json(MADE, PARENT, "Fix it");
     let other = commit_json(PARENT, "", "Start");
     let cut = Script::new()
         .request()
         .write(format!("HTTP/1.1 201 Created\r\nContent-Length: 900\r\n\r\n{}", &made[..60]));
     let late = Script::new().request().stall();
-    for (what, broken) in [("cut", cut), ("late", late)] {
-        let found = Script::new().request().json(200, &format!("[{made},{other}]"));
-        let server = ScriptedServer::start([broken.clone(), found]).await.unwrap();
-        let gitlab = client(&server.url(), hasty);
-        let ensured = gitlab.commits().create_commit(&repo(), &commit).await.unwrap();
+    let found = Script::new().request().json(200, &format!("[{made},{other}]"));
+    for (what, broken) in [("cut", &cut), ("late", &late)] {
+        let server = ScriptedServer::start([broken.clone(), found.clone()]).await.unwrap();
+        let (gitlab, clock) = stopped(&server.url());
+        let commits = gitlab.commits();
+        let call = commits.create_commit(&repo, &commit);
+        let deadline = async {
+            until(|| server.requests().len() == 1).await;
+            if what == "late" {
+                clock.advance(TOO_LONG);
+            }
+        };
+        let (ensured, ()) = future::join(call, deadline).await;
+        let ensured = ensured.unwrap();
         assert_eq!((ensured.change, ensured.value.sha.as_str()), (Change::Created, MADE), "{what}");
         assert_eq!(methods(&server), ["POST", "GET"], "{what}");
-
-        // Where nobody can look, the caller is told.
-        let down = Script::new().request().answer(503, &[], "");
-        let server = ScriptedServer::start([broken, down]).await.unwrap();
-        let gitlab = client(&server.url(), hasty);
-        let error = gitlab.commits().create_commit(&repo(), &commit).await.unwrap_err();
-        assert_eq!(
-            (error.delivery(), error.operation()),
-            (Delivery::Unknown, Some("create_commit")),
-            "{what}"
-        );
-        assert_eq!(methods(&server), ["POST", "GET", "GET", "GET", "GET", "GET"], "{what}");
     }
+    // Where nobody can look, the caller is told.
+    let down = Script::new().request().answer(503, &[], "");
+    let server = ScriptedServer::start([cut, down]).await.unwrap();
+    let error = client(&server.url(), usual).commits().create_commit(&repo, &commit).await.unwrap_err();
+    assert_eq!((error.delivery(), error.operation()), (Delivery::Unknown, Some("create_commit")));
+    assert_eq!(methods(&server), ["POST", "GET", "GET", "GET", "GET", "GET"]);
 }
 
 #[tokio::test]
@@ -212,8 +243,14 @@ async fn a_commit_on_a_branch_that_exists_is_never_sent_twice() {
     // The server may still be at it when it is looked for: a second commit would come beside the first.
     let none = Script::new().request().json(200, &format!("[{}]", commit_json(PARENT, "", "Start")));
     let server = ScriptedServer::start([none.clone(), Script::new().request().stall(), none]).await.unwrap();
-    let gitlab = client(&server.url(), hasty);
-    let error = gitlab.commits().create_commit(&repo(), &commit).await.unwrap_err();
+    let (gitlab, clock) = stopped(&server.url());
+    let repo = repo();
+    let deadline = async {
+        until(|| server.requests().len() == 2).await;
+        clock.advance(TOO_LONG);
+    };
+    let (made, ()) = future::join(gitlab.commits().create_commit(&repo, &commit), deadline).await;
+    let error = made.unwrap_err();
     assert_eq!(told(&error), (ErrorKind::Timeout, Delivery::Unknown, None));
     assert_eq!(methods(&server), ["GET", "POST", "GET"]);
 }
@@ -276,7 +313,7 @@ async fn a_429_without_a_wait_that_can_be_kept_backs_off_or_is_told() {
     ] {
         let refused = Script::new().request().answer(429, headers, "Retry later\n");
         let server = ScriptedServer::start([refused]).await.unwrap();
-        let error = create(&client(&server.url(), same)).await.unwrap_err();
+        let error = create(&client(&server.url(), usual)).await.unwrap_err();
         assert_eq!((error.kind(), error.delivery()), (ErrorKind::RateLimited, Delivery::Answered));
         assert_eq!(error.retry_after().map(|wait| wait.as_secs()), told, "{headers:?}");
         assert_eq!(error.to_string(), "create_branch: rate limited (429): Retry later");
