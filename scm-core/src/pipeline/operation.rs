@@ -69,7 +69,7 @@ impl Operation {
     /// Sends a request and reads the whole answer. A status outside 2xx is an error.
     ///
     /// # Errors
-    /// What the [`Dialect`] makes of the answer, or what the transport reports.
+    /// What the [`Dialect`](super::Dialect) makes of the answer, or what the transport reports.
     pub async fn send(&self, request: ApiRequest) -> Result<ApiResponse> {
         let run = self.run(request, Shape::Whole);
         let (head, body) = self.within_deadline(run).await?;
