@@ -7,7 +7,9 @@ pub mod gitlab;
 mod http;
 mod multipart;
 mod params;
+mod receive;
 mod record;
+mod reply;
 mod repo;
 
 pub use cgi::GitFilters;

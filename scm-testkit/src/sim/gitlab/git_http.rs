@@ -1,15 +1,14 @@
 //! git over HTTP: credentials and roles in front of git's own back end, and what a push sets off behind it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{body::Body, extract::Request};
-use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::sim::{
     cgi::{self, CgiRequest, Mode},
     params::pairs,
+    receive::{Command, branches, declined, drain, read_commands},
     repo::{Repo, ZERO},
 };
 
@@ -17,23 +16,12 @@ use super::{Inner, auth, events, reply::Failure, state::Project};
 
 const SERVICES: &[&str] = &["info/refs", "git-upload-pack", "git-receive-pack"];
 
-/// Commands of a push come before its pack; more of them than this is not a push.
-const COMMANDS_LIMIT: usize = 4 * 1024 * 1024;
-
 /// Splits `/group/project.git/info/refs` into the project's path and the service.
 pub(crate) fn split(path: &str) -> Option<(&str, &'static str)> {
     SERVICES.iter().find_map(|service| {
         let project = path.strip_suffix(service)?.strip_suffix('/')?.trim_start_matches('/');
         Some((project.strip_suffix(".git").unwrap_or(project), *service))
     })
-}
-
-/// One ref that a push wants to move.
-#[derive(Debug)]
-struct Command {
-    old: String,
-    new: String,
-    name: String,
 }
 
 pub(crate) async fn serve(
@@ -81,7 +69,7 @@ pub(crate) async fn serve(
     };
     if let Some(reason) = refusal(inner, &admitted, &commands) {
         drain(body).await;
-        return declined(&commands, &capabilities, &reason);
+        return declined(&commands, &capabilities, &format!("GitLab: {reason}"));
     }
     let keep = [("receive.denyNonFastForwards", "true")];
     if touches_protected(inner, &admitted, &commands) {
@@ -117,12 +105,6 @@ async fn push(
     });
     let _ = settled.await;
     response
-}
-
-async fn branches(repo: &Arc<Repo>) -> BTreeMap<String, String> {
-    let repo = Arc::clone(repo);
-    let listed = tokio::task::spawn_blocking(move || repo.refs("refs/heads/")).await;
-    listed.ok().and_then(Result::ok).unwrap_or_default().into_iter().collect()
 }
 
 /// A caller who may use the service.
@@ -246,86 +228,6 @@ fn touches_protected(inner: &Inner, admitted: &Admitted, commands: &[Command]) -
         .any(|branch| state.protection(project, branch).is_some_and(|rule| !rule.allow_force_push))
 }
 
-/// Reads the commands from the front of a push and gives the body back whole.
-async fn read_commands(body: Body) -> Result<(Vec<Command>, String, Body), String> {
-    let mut chunks = body.into_data_stream();
-    let mut held = BytesMut::new();
-    let parsed = loop {
-        if let Some(parsed) = parse_commands(&held)? {
-            break parsed;
-        }
-        match chunks.next().await {
-            Some(Ok(chunk)) if held.len() + chunk.len() <= COMMANDS_LIMIT => held.extend_from_slice(&chunk),
-            Some(Ok(_)) => return Err("too many commands".to_owned()),
-            // A probe may end before its flush; git itself will complain about anything worse.
-            _ => break (Vec::new(), String::new()),
-        }
-    };
-    let front = stream::iter([Ok::<Bytes, axum::Error>(held.freeze())]);
-    Ok((parsed.0, parsed.1, Body::from_stream(front.chain(chunks))))
-}
-
-fn parse_commands(mut rest: &[u8]) -> Result<Option<(Vec<Command>, String)>, String> {
-    let (mut commands, mut capabilities) = (Vec::new(), String::new());
-    loop {
-        let Some((head, _)) = rest.split_at_checked(4) else { return Ok(None) };
-        let length = std::str::from_utf8(head).ok().and_then(|hex| usize::from_str_radix(hex, 16).ok());
-        let length = length.ok_or_else(|| "not a push".to_owned())?;
-        if length < 4 {
-            return Ok(Some((commands, capabilities)));
-        }
-        let Some((packet, after)) = rest.split_at_checked(length) else { return Ok(None) };
-        rest = after;
-        let text = String::from_utf8_lossy(&packet[4..]);
-        let (command, caps) = text.split_once('\0').unwrap_or((&text, ""));
-        if !caps.is_empty() {
-            capabilities = caps.trim().to_owned();
-        }
-        let mut words = command.trim_end().splitn(3, ' ');
-        if let (Some(old), Some(new), Some(name)) = (words.next(), words.next(), words.next())
-            && old.len() == 40
-        {
-            commands.push(Command { old: old.to_owned(), new: new.to_owned(), name: name.to_owned() });
-        }
-    }
-}
-
-async fn drain(body: Body) {
-    let mut chunks = body.into_data_stream();
-    while let Some(Ok(_)) = chunks.next().await {}
-}
-
-/// The report of a push whose every command was declined.
-fn declined(commands: &[Command], capabilities: &str, reason: &str) -> Response<Body> {
-    let mut report = packet(b"unpack ok\n");
-    for command in commands {
-        report.extend(packet(format!("ng {} pre-receive hook declined\n", command.name).as_bytes()));
-    }
-    report.extend_from_slice(b"0000");
-    let body = if capabilities.contains("side-band-64k") {
-        let band = |number: u8, bytes: &[u8]| packet(&[&[number], bytes].concat());
-        let mut all = band(2, format!("GitLab: {reason}\n").as_bytes());
-        for piece in report.chunks(60_000) {
-            all.extend(band(1, piece));
-        }
-        all.extend_from_slice(b"0000");
-        all
-    } else {
-        report
-    };
-    let mut response = Response::new(Body::from(body));
-    let content_type = http::HeaderValue::from_static("application/x-git-receive-pack-result");
-    response.headers_mut().insert("content-type", content_type);
-    response.headers_mut().insert("cache-control", http::HeaderValue::from_static("no-cache"));
-    response
-}
-
-fn packet(bytes: &[u8]) -> Vec<u8> {
-    let mut packet = format!("{:04x}", bytes.len() + 4).into_bytes();
-    packet.extend_from_slice(bytes);
-    packet
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,16 +237,5 @@ mod tests {
         assert_eq!(split("/a/b.git/info/refs"), Some(("a/b", "info/refs")));
         assert_eq!(split("/a/b/c/git-upload-pack"), Some(("a/b/c", "git-upload-pack")));
         assert_eq!(split("/a/b"), None);
-    }
-
-    #[test]
-    fn commands_are_read_when_they_are_complete() {
-        let (old, new) = (ZERO, "1".repeat(40));
-        let mut bytes = packet(format!("{old} {new} refs/heads/x\0 report-status side-band-64k").as_bytes());
-        assert!(parse_commands(&bytes).unwrap().is_none());
-        bytes.extend_from_slice(b"0000PACK");
-        let (commands, capabilities) = parse_commands(&bytes).unwrap().unwrap();
-        assert_eq!(commands[0].name, "refs/heads/x");
-        assert_eq!(capabilities, "report-status side-band-64k");
     }
 }

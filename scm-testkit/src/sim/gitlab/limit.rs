@@ -4,7 +4,9 @@ use std::{collections::HashMap, time::Duration};
 
 use http::HeaderMap;
 
-use super::{Inner, reply::Reply, router::http_date};
+use crate::sim::reply::http_date;
+
+use super::{Inner, reply::Reply};
 
 /// So many requests in a window for each caller; more are answered by 429.
 #[derive(Debug, Clone, Copy)]

@@ -4,58 +4,9 @@ use serde_json::{Value, json};
 
 use crate::sim::repo::GitError;
 
-/// What an endpoint answers.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Content,
-}
-
-#[derive(Debug)]
-pub(crate) enum Content {
-    Empty,
-    Json(Value),
-    Bytes {
-        content_type: String,
-        bytes: Vec<u8>,
-    },
-    /// The output of a program, handed on while it runs.
-    Program {
-        content_type: String,
-        command: Box<std::process::Command>,
-    },
-}
+pub(crate) use crate::sim::reply::{Content, Reply};
 
 pub(crate) type Outcome = Result<Reply, Failure>;
-
-impl Reply {
-    pub(crate) fn ok(value: Value) -> Self {
-        Self::json(200, value)
-    }
-
-    pub(crate) fn created(value: Value) -> Self {
-        Self::json(201, value)
-    }
-
-    pub(crate) fn json(status: u16, value: Value) -> Self {
-        Self { status, headers: Vec::new(), body: Content::Json(value) }
-    }
-
-    pub(crate) fn no_content() -> Self {
-        Self { status: 204, headers: Vec::new(), body: Content::Empty }
-    }
-
-    pub(crate) fn bytes(content_type: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        let body = Content::Bytes { content_type: content_type.into(), bytes: bytes.into() };
-        Self { status: 200, headers: Vec::new(), body }
-    }
-
-    pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.headers.push((name.to_owned(), value.into()));
-        self
-    }
-}
 
 /// A refusal. Boxed: it carries a whole answer.
 #[derive(Debug)]

@@ -5,21 +5,21 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     body::Body,
     extract::{RawPathParams, Request},
-    response::IntoResponse as _,
     routing::{MethodFilter, on},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response};
 use serde_json::Value;
 use tower_service::Service as _;
 
 use crate::{
     fault::{FaultAnswer, FaultKind, LOGIN_PAGE},
     sim::{
-        http::{Answer, slow, truncated},
+        http::Answer,
         multipart,
         params::{Params, Spec, declare, pairs},
         record::UnknownParameter,
+        reply::{BODY_LIMIT, after, html, http_date, made_up, put_headers, respond},
     },
 };
 
@@ -28,7 +28,7 @@ use super::{
     auth::{self, Access},
     call::Call,
     git_http,
-    reply::{Content, Failure, Outcome, Reply},
+    reply::{Failure, Outcome, Reply},
 };
 
 pub(crate) type Handler = fn(&Call) -> Outcome;
@@ -38,9 +38,6 @@ pub(crate) type Route = (&'static str, &'static str, Access, &'static str, Handl
 
 /// Parameters every endpoint takes.
 const GLOBAL: &[&str] = &["private_token", "access_token", "sudo", "id"];
-
-/// The largest body that is read.
-const BODY_LIMIT: usize = 512 * 1024 * 1024;
 
 #[derive(Debug)]
 struct Endpoint {
@@ -320,34 +317,6 @@ fn note_unknown(
     }
 }
 
-async fn after(fault: Option<&FaultKind>, response: Response<Body>) -> Answer {
-    let Some(fault) = fault else { return Answer::Response(response) };
-    if matches!(fault, FaultKind::ResetAfter) {
-        return Answer::Reset;
-    }
-    if !matches!(fault, FaultKind::Truncate | FaultKind::Garbage | FaultKind::Slow { .. }) {
-        return Answer::Response(response);
-    }
-    let (mut parts, body) = response.into_parts();
-    let bytes = axum::body::to_bytes(body, BODY_LIMIT).await.unwrap_or_default();
-    let length = HeaderValue::from(bytes.len());
-    let body = match fault {
-        FaultKind::Garbage => {
-            parts.headers.remove("content-length");
-            Body::from(bytes.slice(..bytes.len() / 2))
-        }
-        FaultKind::Slow { chunk, pause } => {
-            parts.headers.insert("content-length", length);
-            slow(bytes, *chunk, *pause)
-        }
-        _ => {
-            parts.headers.insert("content-length", length);
-            truncated(bytes)
-        }
-    };
-    Answer::Response(Response::from_parts(parts, body))
-}
-
 fn reset() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     response.extensions_mut().insert(ResetConnection);
@@ -355,38 +324,20 @@ fn reset() -> Response<Body> {
 }
 
 fn faulty(inner: &Inner, answer: &FaultAnswer) -> Response<Body> {
-    let mut response = Response::new(Body::from(answer.body.clone()));
-    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut headers = answer.headers.clone();
+    let mut response = made_up(answer);
+    let mut headers = vec![("X-Request-Id".to_owned(), request_id())];
     if let Some(ahead) = answer.reset_in {
         let at = inner.clock.unix_seconds() + i64::try_from(ahead).unwrap_or(0);
         headers.push(("RateLimit-Reset".to_owned(), at.to_string()));
         headers.push(("RateLimit-ResetTime".to_owned(), http_date(at)));
     }
-    headers.push(("X-Request-Id".to_owned(), request_id()));
     put_headers(&mut response, headers);
     response
 }
 
 /// The answer with the headers that every answer of the application has.
 fn finish(inner: &Inner, reply: Reply, started: Instant) -> Response<Body> {
-    let Reply { status, headers, body, .. } = reply;
-    let mut response = match body {
-        Content::Empty => Response::new(Body::empty()),
-        Content::Json(value) => typed("application/json", Body::from(value.to_string())),
-        Content::Bytes { content_type, bytes } => typed(&content_type, Body::from(bytes)),
-        Content::Program { content_type, command } => match program(*command) {
-            Ok(body) => typed(&content_type, body),
-            Err(error) => {
-                tracing::error!(%error, "cannot run git");
-                StatusCode::INTERNAL_SERVER_ERROR.into_response()
-            }
-        },
-    };
-    if let Ok(status) = StatusCode::from_u16(status) {
-        *response.status_mut() = status;
-    }
-    put_headers(&mut response, headers);
+    let mut response = respond(reply);
     put_headers(
         &mut response,
         [
@@ -402,48 +353,9 @@ fn finish(inner: &Inner, reply: Reply, started: Instant) -> Response<Body> {
     response
 }
 
-/// The output of a program as a body; the program ends when its pipe is closed.
-fn program(command: std::process::Command) -> std::io::Result<Body> {
-    let mut command = tokio::process::Command::from(command);
-    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn()?;
-    let stdout = child.stdout.take().ok_or_else(|| std::io::Error::other("no output pipe"))?;
-    tokio::spawn(async move { child.wait().await });
-    Ok(Body::from_stream(tokio_util::io::ReaderStream::new(stdout)))
-}
-
-fn put_headers(response: &mut Response<Body>, headers: impl IntoIterator<Item = (String, String)>) {
-    for (name, value) in headers {
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
-            response.headers_mut().insert(name, value);
-        }
-    }
-}
-
-fn typed(content_type: &str, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    if let Ok(value) = HeaderValue::from_str(content_type) {
-        response.headers_mut().insert("content-type", value);
-    }
-    response
-}
-
-fn html(status: u16, text: &str) -> Response<Body> {
-    let mut response = typed("text/html; charset=utf-8", Body::from(text.to_owned()));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    response
-}
-
 /// Twenty-six characters, as the product makes them.
 fn request_id() -> String {
     const LETTERS: &[u8] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let letters = (0..23).map(|_| char::from(LETTERS[fastrand::usize(..LETTERS.len())]));
     std::iter::once("01J".to_owned()).chain(letters.map(String::from)).collect()
-}
-
-/// A point in time as HTTP writes it.
-pub(crate) fn http_date(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds)
-        .map(|at| at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
-        .unwrap_or_default()
 }
