@@ -12,7 +12,7 @@ use crate::{
         Clock, SimError,
         http::Server,
         record::Recorder,
-        repo::{Change, Git, GitError, Identity, NewCommit, Repo},
+        repo::{Git, GitError, Repo},
     },
 };
 
@@ -191,7 +191,7 @@ impl GitLabSimBuilder {
         std::fs::create_dir_all(&repo_dir).map_err(SimError::io("repositories"))?;
         let template = match self.projects {
             0 => None,
-            _ => Some(make_template(&git, &repo_dir).map_err(git_error)?),
+            _ => Some(Repo::template(&git, &repo_dir).map_err(git_error)?),
         };
         let inner = Arc::new(Inner {
             state: Mutex::default(),
@@ -253,32 +253,4 @@ impl GitLabSimBuilder {
 
 fn git_error(error: GitError) -> SimError {
     SimError::Git(error.to_string())
-}
-
-fn make_template(git: &Git, repo_dir: &std::path::Path) -> Result<Repo, GitError> {
-    let repo = Repo::create(git, &repo_dir.join("template.git"), "main")?;
-    let write = |path: &str, text: &str| Change::Write {
-        path: path.to_owned(),
-        content: text.as_bytes().to_vec(),
-        executable: false,
-    };
-    let files = [
-        write("README.md", "# One of many\n\nThis project was made to have many projects.\n"),
-        write(
-            "package.json",
-            "{\n  \"name\": \"one-of-many\",\n  \"dependencies\": {\n    \"lodash\": \"^4.17.20\"\n  }\n}\n",
-        ),
-        write("src/index.js", "module.exports = require(\"lodash\").chunk;\n"),
-    ];
-    let who = Identity {
-        name: "Ada Lovelace".to_owned(),
-        email: "ada@example.com".to_owned(),
-        date: "1767348245 +0000".to_owned(),
-    };
-    let tree = repo.write_tree(None, &files)?;
-    let first =
-        NewCommit { tree: &tree, parents: &[], message: "Initial commit", author: &who, committer: &who };
-    let id = repo.write_commit(&first)?;
-    repo.set_ref("refs/heads/main", &id)?;
-    Ok(repo)
 }

@@ -2,6 +2,7 @@
 
 mod diff;
 mod git;
+mod make;
 mod read;
 mod write;
 

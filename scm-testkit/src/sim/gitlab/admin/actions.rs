@@ -9,7 +9,7 @@ use crate::sim::{
         merge_requests::{self, AutoMerge, Draft},
         notes::{self, NewNote},
     },
-    repo::{Change, Identity, NewCommit, ZERO},
+    repo::Identity,
 };
 
 use super::{refused, unknown};
@@ -30,36 +30,13 @@ impl GitLabSim {
         let id = self.project_id(project)?;
         let repo = self.inner.repo(id).map_err(|failure| refused(&failure))?;
         let user = self.inner.make_user("someone-else", false);
-        let git = |error: crate::sim::repo::GitError| SimError::Git(error.to_string());
-        let writing = repo.lock();
-        let head = repo.branch_id(branch).map_err(git)?;
-        let base = match &head {
-            Some(head) => Some(head.clone()),
-            None => repo.branch_id(&repo.head_branch().map_err(git)?).map_err(git)?,
-        };
-        let changes: Vec<Change> = files
-            .iter()
-            .map(|(path, content)| match content {
-                Some(bytes) => {
-                    Change::Write { path: (*path).to_owned(), content: bytes.to_vec(), executable: false }
-                }
-                None => Change::Remove { path: (*path).to_owned() },
-            })
-            .collect();
         let who = Identity {
             name: "Someone Else".to_owned(),
             email: "someone-else@example.com".to_owned(),
             date: format!("{} +0200", self.inner.clock.unix_seconds()),
         };
-        let tree = repo.write_tree(base.as_deref(), &changes).map_err(git)?;
-        let parents: Vec<String> = base.into_iter().collect();
-        let commit = NewCommit { tree: &tree, parents: &parents, message, author: &who, committer: &who };
-        let new = repo.write_commit(&commit).map_err(git)?;
-        let name = format!("refs/heads/{branch}");
-        if !repo.update_ref(&name, &new, head.as_deref().unwrap_or(ZERO)).map_err(git)? {
-            return Err(SimError::Git(format!("{name} has moved")));
-        }
-        drop(writing);
+        let (head, new) =
+            repo.commit_on(branch, message, files, &who).map_err(|error| SimError::Git(error.to_string()))?;
         events::branch_moved(&self.inner, id, branch, head.as_ref(), Some(&new), user)
             .map_err(|failure| refused(&failure))?;
         Ok(new)

@@ -12,7 +12,7 @@ use crate::sim::{
         },
         tokens,
     },
-    repo::{Change, GitError, Identity, NewCommit, Repo},
+    repo::{GitError, Repo},
 };
 
 use super::{MergeRules, unknown};
@@ -347,7 +347,7 @@ impl Inner {
         let branch = spec.default_branch.as_deref().unwrap_or("main");
         let repo = Repo::create(&self.git, &self.repo_path(id), branch).map_err(git_error)?;
         if !spec.empty {
-            first_commit(&repo, branch, full_path, spec).map_err(git_error)?;
+            repo.first_commit(branch, full_path, &spec.files).map_err(git_error)?;
         }
         self.keep_repo(id, repo);
         Ok(id)
@@ -566,25 +566,4 @@ fn everywhere(state: &mut crate::sim::gitlab::state::State, user_id: u64, role: 
 
 fn git_error(error: GitError) -> SimError {
     SimError::Git(error.to_string())
-}
-
-fn first_commit(repo: &Repo, branch: &str, full_path: &str, spec: &ProjectSpec) -> Result<(), GitError> {
-    let mut files = spec.files.clone();
-    if files.is_empty() {
-        let name = full_path.rsplit('/').next().unwrap_or_default();
-        files.push(("README.md".to_owned(), format!("# {name}\n").into_bytes()));
-    }
-    let changes: Vec<Change> =
-        files.into_iter().map(|(path, content)| Change::Write { path, content, executable: false }).collect();
-    // The same on every run, so that commit ids are too.
-    let who = Identity {
-        name: "Ada Lovelace".to_owned(),
-        email: "ada@example.com".to_owned(),
-        date: "1767348245 +0100".to_owned(),
-    };
-    let tree = repo.write_tree(None, &changes)?;
-    let commit =
-        NewCommit { tree: &tree, parents: &[], message: "Initial commit", author: &who, committer: &who };
-    let id = repo.write_commit(&commit)?;
-    repo.set_ref(&format!("refs/heads/{branch}"), &id)
 }
