@@ -4,6 +4,8 @@ mod demo;
 
 use crate::sim::gitlab::PipelineScript;
 
+pub use demo::demo;
+
 /// One repository of a seed.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -24,4 +26,9 @@ pub struct SeedRepository {
     pub pipeline: Option<PipelineScript>,
 }
 
-pub use demo::demo;
+impl SeedRepository {
+    /// The path without its first group, as one name: `platform-cli` of `demo/platform/cli`.
+    pub(crate) fn name(&self) -> String {
+        self.path.split_once('/').map_or(self.path, |(_, rest)| rest).replace('/', "-")
+    }
+}

@@ -1,6 +1,7 @@
 //! The simulators and what they share: an HTTP server whose connections can be broken, git behind subprocesses, a
 //! clock that can be moved, and a record of every request.
 
+pub mod bitbucket_dc;
 mod cgi;
 mod clock;
 pub mod gitlab;

@@ -13,8 +13,31 @@ pub(crate) struct FileDiff {
     pub(crate) new_id: String,
     /// git's letter: A, M, D, R, T ...
     pub(crate) status: char,
+    /// How much of a renamed or copied file stayed, in percent.
+    pub(crate) similarity: Option<u32>,
+    pub(crate) binary: bool,
     /// From the first `@@` on; empty for binary files and pure renames.
     pub(crate) hunks: String,
+}
+
+/// How the hunks of a diff are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DiffStyle {
+    /// Unchanged lines around changed ones.
+    pub(crate) context: u32,
+    pub(crate) ignore_space: bool,
+}
+
+impl Default for DiffStyle {
+    fn default() -> Self {
+        Self { context: 3, ignore_space: false }
+    }
+}
+
+impl DiffStyle {
+    fn arguments(self) -> impl Iterator<Item = String> {
+        [format!("-U{}", self.context)].into_iter().chain(self.ignore_space.then(|| "-w".to_owned()))
+    }
 }
 
 /// Which lines of a file a diff talks about.
@@ -29,14 +52,41 @@ pub(crate) struct DiffLines {
 impl Repo {
     /// Files that differ between two commits or trees, renames detected, in git's order.
     pub(crate) fn diff(&self, from: &str, to: &str) -> Result<Vec<FileDiff>> {
-        let base = ["diff-tree", "-r", "-M", "--full-index", "--no-color", "--no-ext-diff"];
-        let raw = self.git.run(self.command().args(base).args(["--raw", "-z", "--no-abbrev", from, to]))?;
-        let patch = self.git.run(self.command().args(base).args(["-p", from, to]))?;
-        let mut files = parse_raw(&String::from_utf8_lossy(&raw));
-        for (file, text) in files.iter_mut().zip(split_patch(&String::from_utf8_lossy(&patch))) {
-            file.hunks = text;
+        self.diff_in(from, to, DiffStyle::default())
+    }
+
+    pub(crate) fn diff_in(&self, from: &str, to: &str, style: DiffStyle) -> Result<Vec<FileDiff>> {
+        let mut files = self.changed_files(from, to)?;
+        if style.ignore_space {
+            // git leaves files out of the patch that differ in white space only, so each is asked for by itself.
+            for file in &mut files {
+                let patch = self.patch_of(from, to, style, &[&file.old_path, &file.new_path])?;
+                if let Some((hunks, binary)) = split_patch(&String::from_utf8_lossy(&patch)).pop() {
+                    (file.hunks, file.binary) = (hunks, binary);
+                }
+            }
+            return Ok(files);
+        }
+        let patch = self.patch_of(from, to, style, &[])?;
+        for (file, (hunks, binary)) in files.iter_mut().zip(split_patch(&String::from_utf8_lossy(&patch))) {
+            (file.hunks, file.binary) = (hunks, binary);
         }
         Ok(files)
+    }
+
+    /// As [`diff`](Self::diff), without the hunks.
+    pub(crate) fn changed_files(&self, from: &str, to: &str) -> Result<Vec<FileDiff>> {
+        let mut command = self.command();
+        command.args(["diff-tree", "-r", "-M", "--raw", "-z", "--no-abbrev", from, to]);
+        Ok(parse_raw(&String::from_utf8_lossy(&self.git.run(&mut command)?)))
+    }
+
+    /// The whole text of a diff, or that of some paths.
+    pub(crate) fn patch_of(&self, from: &str, to: &str, style: DiffStyle, paths: &[&str]) -> Result<Vec<u8>> {
+        let mut command = self.command();
+        command.args(["--literal-pathspecs", "diff-tree", "-r", "-M", "--full-index", "--no-color"]);
+        command.args(["--no-ext-diff", "-p"]).args(style.arguments()).args([from, to, "--"]).args(paths);
+        self.git.run(&mut command)
     }
 
     /// The diff of a commit against its first parent (a root commit: against nothing).
@@ -46,7 +96,7 @@ impl Repo {
     }
 
     pub(crate) fn patch(&self, from: &str, to: &str) -> Result<Vec<u8>> {
-        self.git.run(self.command().args(["diff-tree", "-r", "-M", "--full-index", "-p", from, to]))
+        self.patch_of(from, to, DiffStyle::default(), &[])
     }
 
     pub(crate) fn stats(&self, id: &str) -> Result<Stats> {
@@ -144,6 +194,7 @@ fn parse_raw(text: &str) -> Vec<FileDiff> {
     while let Some(head) = fields.next().and_then(|head| head.strip_prefix(':')) {
         let parts: Vec<&str> = head.split(' ').collect();
         let [old_mode, new_mode, old_id, new_id, status] = parts[..] else { break };
+        let similarity = status.get(1..).and_then(|percent| percent.parse().ok());
         let status = status.chars().next().unwrap_or('M');
         let old_path = fields.next().unwrap_or_default().to_owned();
         let new_path = match status {
@@ -158,24 +209,30 @@ fn parse_raw(text: &str) -> Vec<FileDiff> {
             old_id: old_id.to_owned(),
             new_id: new_id.to_owned(),
             status,
+            similarity,
+            binary: false,
             hunks: String::new(),
         });
     }
     files
 }
 
-/// The hunks of each file. A header line cannot be taken for content: content starts with a space, a sign or `@`.
-fn split_patch(patch: &str) -> Vec<String> {
-    let mut files: Vec<String> = Vec::new();
+/// The hunks of each file, and whether it is binary. A header line cannot be taken for content: content starts with a
+/// space, a sign or `@`.
+fn split_patch(patch: &str) -> Vec<(String, bool)> {
+    let mut files: Vec<(String, bool)> = Vec::new();
     let mut in_hunks = false;
     for line in patch.split_inclusive('\n') {
         if line.starts_with("diff --git ") {
-            files.push(String::new());
+            files.push((String::new(), false));
             in_hunks = false;
         }
         in_hunks |= line.starts_with("@@ ");
-        if in_hunks && let Some(file) = files.last_mut() {
-            file.push_str(line);
+        let Some((hunks, binary)) = files.last_mut() else { continue };
+        if in_hunks {
+            hunks.push_str(line);
+        } else if line.starts_with("Binary files ") {
+            *binary = true;
         }
     }
     files

@@ -9,7 +9,7 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub(crate) use diff::{DiffLines, FileDiff};
+pub(crate) use diff::{DiffLines, DiffStyle, FileDiff};
 pub(crate) use git::{Git, GitError, Result};
 pub(crate) use read::{CommitInfo, LogQuery, Stats, TreeEntry};
 pub(crate) use write::{Change, Identity, NewCommit};

@@ -54,6 +54,9 @@ pub(crate) struct LogQuery {
     pub(crate) until: Option<String>,
     pub(crate) author: Option<String>,
     pub(crate) first_parent: bool,
+    /// `Some(true)`: only merges, `Some(false)`: none.
+    pub(crate) merges: Option<bool>,
+    pub(crate) follow: bool,
     pub(crate) topo_order: bool,
     pub(crate) skip: usize,
     pub(crate) limit: Option<usize>,
@@ -154,6 +157,19 @@ impl Repo {
 
     pub(crate) fn blob(&self, id: &str) -> Result<Vec<u8>> {
         self.git.run(self.command().args(["cat-file", "blob", id]))
+    }
+
+    /// Sizes of several objects in bytes, in the order asked; 0 for those that are not there.
+    pub(crate) fn sizes(&self, ids: &[String]) -> Result<Vec<u64>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let input = ids.join("\n") + "\n";
+        let output = self.git.run_with(
+            self.command().args(["cat-file", "--batch-check=%(objectsize)"]),
+            Some(input.as_bytes()),
+        )?;
+        Ok(String::from_utf8_lossy(&output).lines().map(|size| size.parse().unwrap_or(0)).collect())
     }
 
     /// `blob`, `commit`, ... or `None` when there is no such object.
@@ -266,6 +282,12 @@ fn log_arguments(command: &mut Command, query: &LogQuery) {
     }
     if query.first_parent {
         command.arg("--first-parent");
+    }
+    if let Some(merges) = query.merges {
+        command.arg(if merges { "--merges" } else { "--no-merges" });
+    }
+    if query.follow {
+        command.arg("--follow");
     }
     if query.topo_order {
         command.arg("--topo-order");

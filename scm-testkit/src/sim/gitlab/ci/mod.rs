@@ -112,6 +112,11 @@ impl PipelineScript {
         self
     }
 
+    /// The jobs by name with the way they end.
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = (&str, JobOutcome)> {
+        self.jobs.iter().map(|job| (job.name.as_str(), job.outcome))
+    }
+
     pub(crate) fn runs_for_merge_requests(&self) -> bool {
         self.for_merge_requests
     }
