@@ -24,6 +24,7 @@
     reason = "the error of a case is always its finding, or what it could not get"
 )]
 
+mod bitbucket_dc;
 pub mod branches;
 pub mod calls;
 mod case;
@@ -47,6 +48,7 @@ mod support;
 pub mod tokens;
 pub mod webhooks;
 
+pub use bitbucket_dc::BitbucketDcFixture;
 pub use case::{Case, Ctx, Need, Outcome, Result, Stop};
 pub use fixture::{Access, Fixture, JobSpec, PipelineRun, Repo, RepoSpec, TokenSpec, Validity};
 pub use gitlab::GitLabFixture;

@@ -54,7 +54,8 @@ async fn it_announces_itself_on_one_line_and_stops_when_told() {
 #[tokio::test]
 async fn mistakes_are_explained() {
     for (arguments, words) in [
-        (vec!["bitbucket-dc"], "not built yet"),
+        (vec!["bitbucket-dc", "--token", "user:ann:api"], "not a permission"),
+        (vec!["bitbucket-dc", "--repo", "a/b/c=/tmp"], "not KEY/slug"),
         (vec!["gitlab", "--repo", "nonsense"], "NAME=PATH"),
         (vec!["gitlab", "--token", "king:arthur:api"], "not personal, group, project or service_account"),
         (vec!["gitlab", "--context-path", "x"], "must start with a slash"),

@@ -53,14 +53,17 @@ impl Caller {
 
     /// What the caller may do in a repository: 0 nothing, 1 read, 2 write, 3 everything.
     pub(crate) fn level_on(&self, state: &State, repo: &Repository) -> u8 {
-        let public = u8::from(state.is_public(repo));
-        let granted = match self.only {
+        self.granted_on(state, repo).max(u8::from(state.is_public(repo)))
+    }
+
+    /// The same without what everyone may do.
+    pub(crate) fn granted_on(&self, state: &State, repo: &Repository) -> u8 {
+        match self.only {
             None => state.repo_level(repo, self.user_id).min(self.repo_cap),
             Some(TokenHolder::Project(id)) if id == repo.project_id => self.repo_cap,
             Some(TokenHolder::Repository(id)) if id == repo.id => self.repo_cap,
             Some(_) => 0,
-        };
-        granted.max(public)
+        }
     }
 
     /// What the caller may do in a project. Whoever sees one of its repositories sees the project.

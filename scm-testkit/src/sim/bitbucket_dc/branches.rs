@@ -193,6 +193,7 @@ fn delete(call: &Call) -> Outcome {
     if name.is_empty() {
         return Err(Failure::field("name", "A branch name is required."));
     }
+    restrictions::check(call, &name, Move::Delete)?;
     if call.repo_in(&call.state())?.default_branch == name {
         return Err(Failure::new(
             400,
@@ -200,7 +201,6 @@ fn delete(call: &Call) -> Outcome {
             format!("The default branch '{name}' cannot be deleted."),
         ));
     }
-    restrictions::check(call, &name, Move::Delete)?;
     let git = call.git()?;
     let writing = git.lock();
     // What is not there needs no deleting.

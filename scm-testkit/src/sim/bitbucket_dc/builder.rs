@@ -31,6 +31,8 @@ use super::{
 pub(crate) const LOAD_PROJECT: &str = "LOAD";
 /// Project of the demonstration repositories.
 const DEMO_PROJECT: &str = "DEMO";
+/// Project of those in which others write.
+const OTHERS_PROJECT: &str = "OTHERS";
 /// Project of repositories given without one.
 const DEFAULT_PROJECT: &str = "LOCAL";
 
@@ -53,6 +55,7 @@ pub struct BitbucketDcSimBuilder {
     iso_dates: bool,
     old_packages: bool,
     bad_tokens_are_anonymous: bool,
+    public_counts_as_read: bool,
     tokens_make_tokens: bool,
     captcha_after: Option<u32>,
     empty_default_branch: EmptyDefaultBranch,
@@ -78,6 +81,7 @@ impl Default for BitbucketDcSimBuilder {
             iso_dates: false,
             old_packages: false,
             bad_tokens_are_anonymous: false,
+            public_counts_as_read: false,
             tokens_make_tokens: false,
             captcha_after: None,
             empty_default_branch: EmptyDefaultBranch::default(),
@@ -115,7 +119,7 @@ impl BitbucketDcSimBuilder {
         self
     }
 
-    /// Adds the demonstration repositories of [`crate::seed`] in the project `DEMO`.
+    /// Adds the demonstration repositories of [`crate::seed`] in the project `DEMO`; what others write in is in `OTHERS`.
     #[must_use]
     pub fn seed_demo(mut self) -> Self {
         self.demo = true;
@@ -197,6 +201,13 @@ impl BitbucketDcSimBuilder {
     #[must_use]
     pub fn bad_tokens_are_anonymous(mut self) -> Self {
         self.bad_tokens_are_anonymous = true;
+        self
+    }
+
+    /// Lists of repositories by `permission=REPO_READ` hold public ones too, to which nobody gave the caller access.
+    #[must_use]
+    pub fn public_counts_as_read(mut self) -> Self {
+        self.public_counts_as_read = true;
         self
     }
 
@@ -312,6 +323,7 @@ impl BitbucketDcSimBuilder {
             iso_dates: self.iso_dates,
             old_packages: self.old_packages,
             bad_tokens_are_anonymous: self.bad_tokens_are_anonymous,
+            public_counts_as_read: self.public_counts_as_read,
             tokens_make_tokens: self.tokens_make_tokens,
             captcha_after: self.captcha_after,
             empty_default_branch: self.empty_default_branch,
@@ -349,7 +361,8 @@ impl BitbucketDcSimBuilder {
 /// The repositories of the seed in one project, with builds where they have pipelines elsewhere.
 fn fill_demo(inner: &Inner) -> Result<(), SimError> {
     for seed in seed::demo() {
-        let name = format!("{DEMO_PROJECT}/{}", seed.name());
+        let project = if seed.read_only { OTHERS_PROJECT } else { DEMO_PROJECT };
+        let name = format!("{project}/{}", seed.name());
         let files = seed.files.iter().filter(|(path, _)| *path != ".gitlab-ci.yml").cloned();
         let mut spec = RepositorySpec::new().files(files).description(seed.description);
         spec.archived = seed.archived;

@@ -175,6 +175,7 @@ pub(crate) struct Inner {
     iso_dates: bool,
     old_packages: bool,
     bad_tokens_are_anonymous: bool,
+    public_counts_as_read: bool,
     tokens_make_tokens: bool,
     captcha_after: Option<u32>,
     empty_default_branch: EmptyDefaultBranch,

@@ -79,8 +79,14 @@ fn list(call: &Call) -> Outcome {
             project
                 .is_some_and(|project| same("projectkey", &project.key) && same("projectname", &project.name))
         })
-        // Without the parameter what is public counts; with it an anonymous caller has nothing.
-        .filter(|repo| call.level_on(&state, repo) >= least.max(1) && (least == 0 || call.caller.is_some()))
+        // Without the parameter what is public counts; the permission itself is held by those who were given it.
+        .filter(|repo| match &call.caller {
+            Some(caller) if least > 0 && !call.inner.public_counts_as_read => {
+                caller.granted_on(&state, repo) >= least
+            }
+            Some(caller) => caller.level_on(&state, repo) >= least.max(1),
+            None => least == 0 && state.is_public(repo),
+        })
         .collect();
     call.paged(in_order(&state, found), cap::DEFAULT, |repo| entities::repository(&call.inner, &state, repo))
 }

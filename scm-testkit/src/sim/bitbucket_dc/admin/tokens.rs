@@ -1,5 +1,7 @@
 //! Tokens and the users behind them.
 
+use std::collections::BTreeSet;
+
 use crate::sim::{
     SimError,
     bitbucket_dc::{
@@ -137,18 +139,19 @@ impl Inner {
     }
 }
 
-/// A role in every repository. Those of the project for many are held through it.
+/// A role in every repository. Those of the project for many are held through it, and who may do everything
+/// administers the projects too, but for those in which some may only be read.
 fn everywhere(state: &mut State, user: u64, role: Role) {
     let many = state.project_at(LOAD_PROJECT).map(|project| project.id);
-    // Who may do everything administers the projects too.
-    if role == Role::Admin {
-        for project in state.projects.values_mut() {
+    let read_only = state.read_only.clone();
+    let spared: BTreeSet<u64> =
+        read_only.iter().filter_map(|id| state.repos.get(id)).map(|repo| repo.project_id).collect();
+    for project in state.projects.values_mut() {
+        let whole = Some(project.id) == many || role == Role::Admin;
+        if whole && !spared.contains(&project.id) && project.owner.is_none() {
             project.members.insert(user, role.level());
         }
-    } else if let Some(project) = many.and_then(|id| state.projects.get_mut(&id)) {
-        project.members.insert(user, role.level());
     }
-    let read_only = state.read_only.clone();
     for repo in state.repos.values_mut().filter(|repo| Some(repo.project_id) != many) {
         let level = if read_only.contains(&repo.id) { 1 } else { role.level() };
         repo.members.insert(user, level);
