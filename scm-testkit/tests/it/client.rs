@@ -51,11 +51,15 @@ impl Client {
     }
 
     pub(crate) fn anonymous(sim: &GitLabSim) -> Self {
-        let url = sim.url();
+        Self::below(&sim.url(), "/api/v4")
+    }
+
+    /// A client of some server, for paths below a prefix.
+    pub(crate) fn below(url: &str, prefix: &str) -> Self {
         let rest = url.strip_prefix("http://").unwrap();
         let (address, path) =
             rest.split_once('/').map_or((rest, String::new()), |(a, p)| (a, format!("/{p}")));
-        Self { address: address.to_owned(), prefix: format!("{path}/api/v4"), headers: Vec::new() }
+        Self { address: address.to_owned(), prefix: format!("{path}{prefix}"), headers: Vec::new() }
     }
 
     pub(crate) fn with_token(mut self, token: &str) -> Self {
@@ -82,6 +86,11 @@ impl Client {
 
     pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
         self.try_json("PUT", path, body).await.unwrap()
+    }
+
+    /// DELETE with a body.
+    pub(crate) async fn delete_with(&self, path: &str, body: &Value) -> Answer {
+        self.try_json("DELETE", path, body).await.unwrap()
     }
 
     pub(crate) async fn try_json(&self, method: &str, path: &str, body: &Value) -> Result<Answer> {

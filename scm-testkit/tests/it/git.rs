@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::client::Client;
 
 /// git with nothing of the user's and the token in a header that no command line shows.
-async fn git(dir: &Path, token: Option<&str>, arguments: &[&str]) -> Output {
+pub(crate) async fn git(dir: &Path, token: Option<&str>, arguments: &[&str]) -> Output {
     let mut command = tokio::process::Command::new("git");
     command.args(arguments).current_dir(dir).env("HOME", dir).env("GIT_CONFIG_NOSYSTEM", "1");
     command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_CONFIG_GLOBAL", "/dev/null").env("LC_ALL", "C");
@@ -29,11 +29,11 @@ async fn git(dir: &Path, token: Option<&str>, arguments: &[&str]) -> Output {
     command.output().await.unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-async fn ok(dir: &Path, token: &str, arguments: &[&str]) -> String {
+pub(crate) async fn ok(dir: &Path, token: &str, arguments: &[&str]) -> String {
     let output = git(dir, Some(token), arguments).await;
     assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -4,6 +4,7 @@
 
 mod auth;
 mod binary;
+mod bitbucket;
 mod ci;
 mod client;
 mod commits;

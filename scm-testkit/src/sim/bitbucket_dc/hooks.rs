@@ -17,7 +17,7 @@ use super::{
 };
 
 const WRITE: &str = "name url events:any active:bool configuration:any sslVerificationRequired:bool credentials:any id \
-     createdDate updatedDate scopeType statistics";
+     createdDate updatedDate scopeType statistics:any";
 const TEST: &str = "webhookId:int sslVerificationRequired:bool url username password";
 
 pub(crate) const ROUTES: &[Route] = &[

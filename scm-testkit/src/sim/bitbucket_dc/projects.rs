@@ -12,13 +12,19 @@ use super::{
 
 pub(crate) const ROUTES: &[Route] = &[
     ("GET", "/api/projects", Always, "name permission &page", list),
-    ("POST", "/api/projects", Always, "key name description avatar public:bool defaultBranch links", create),
+    (
+        "POST",
+        "/api/projects",
+        Always,
+        "key name description avatar public:bool defaultBranch links:any",
+        create,
+    ),
     ("GET", "/api/projects/:key", Always, "", show),
     (
         "PUT",
         "/api/projects/:key",
         Always,
-        "key name description avatar public:bool id type links owner",
+        "key name description avatar public:bool id type links:any owner:any",
         update,
     ),
     ("DELETE", "/api/projects/:key", Always, "", delete),

@@ -12,8 +12,8 @@ use super::{
     types::{EmptyDefaultBranch, Permission, RepositorySpec},
 };
 
-const WRITE: &str = "name slug scmId description forkable:bool public:bool archived:bool defaultBranch project id \
-     hierarchyId links origin state statusMessage";
+const WRITE: &str = "name slug scmId description forkable:bool public:bool archived:bool defaultBranch project:any id \
+     hierarchyId links:any origin:any state statusMessage";
 
 pub(crate) const ROUTES: &[Route] = &[
     (

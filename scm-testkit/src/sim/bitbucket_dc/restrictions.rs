@@ -12,7 +12,7 @@ use super::{
 };
 
 const WRITE: &str = "type matcher:any users:any userSlugs:any groups:any groupNames:any accessKeys:any accessKeyIds:any \
-     id scope";
+     id scope:any";
 
 pub(crate) const ROUTES: &[Route] = &[
     (

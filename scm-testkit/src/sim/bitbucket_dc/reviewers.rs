@@ -12,7 +12,7 @@ use super::{
     state::{State, ant_match},
 };
 
-const WRITE: &str = "requiredApprovals:int reviewers:any sourceMatcher:any targetMatcher:any id scope";
+const WRITE: &str = "requiredApprovals:int reviewers:any sourceMatcher:any targetMatcher:any id scope:any";
 
 pub(crate) const ROUTES: &[Route] = &[
     (

@@ -22,8 +22,8 @@ pub(crate) const ROUTES: &[Route] = &[
         "PUT",
         "/api/projects/:key/repos/:slug/pull-requests/:id",
         Always,
-        "version:int title description reviewers:any toRef draft:bool id state open:bool closed:bool fromRef \
-         locked:bool author:any participants:any links createdDate updatedDate closedDate properties",
+        "version:int title description reviewers:any toRef:any draft:bool id state open:bool closed:bool fromRef:any \
+         locked:bool author:any participants:any links:any createdDate updatedDate closedDate properties:any",
         update,
     ),
     ("DELETE", "/api/projects/:key/repos/:slug/pull-requests/:id", Always, "version:int", delete),

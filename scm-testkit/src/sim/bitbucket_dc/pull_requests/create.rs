@@ -18,8 +18,8 @@ pub(crate) const ROUTES: &[Route] = &[(
     "POST",
     "/api/projects/:key/repos/:slug/pull-requests",
     Always,
-    "title description state open:bool closed:bool fromRef toRef locked:bool reviewers:any draft:bool id version links \
-     author participants",
+    "title description state open:bool closed:bool fromRef:any toRef:any locked:bool reviewers:any draft:bool id version links:any \
+     author:any participants:any",
     create,
 )];
 
