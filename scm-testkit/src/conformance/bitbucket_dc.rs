@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use scm_core::{
-    BranchName, CheckState, NamespaceId, PullRequestId, RepoId, Role, Scm, Sha, TokenKind, UserName,
+    BranchName, CheckState, JobId, NamespaceId, PullRequestId, RepoId, Role, Scm, Sha, TokenKind, UserName,
     Visibility,
 };
 use secrecy::SecretString;
@@ -218,6 +218,7 @@ impl Fixture for BitbucketDcFixture {
         self.blocking(move |sim| sim.merge_pull_request(&name, id.get(), OTHER)).await
     }
 
+    /// One build status for each job; there is no pipeline around them. While one goes on, merges wait for it.
     async fn pipeline(
         &self,
         repo: &Repo,
@@ -228,17 +229,36 @@ impl Fixture for BitbucketDcFixture {
         if jobs.iter().any(|job| job.allow_failure) {
             return Err(Stop::unavailable("a build status of Bitbucket counts, whatever it is"));
         }
-        let mut builds = Vec::new();
-        for job in jobs {
-            builds.push((job.name.clone(), build_state(&job.state)?));
+        if jobs.iter().any(|job| !job.state.is_final()) {
+            let checks = sim::MergeChecks::new().builds(1).auto_merge();
+            self.sim.set_merge_checks(repo.path.as_str(), checks)?;
         }
-        let (name, sha) = (repo.path.to_string(), sha.to_string());
-        // A merge that waits for the builds may follow.
-        self.blocking(move |sim| {
-            builds.iter().try_for_each(|(key, state)| sim.set_build(&name, &sha, key, state))
-        })
-        .await?;
-        Ok(PipelineRun::without_pipeline())
+        let mut ids = Vec::new();
+        for job in jobs {
+            let id = JobId::new(format!("{sha}/{}", job.name))?;
+            self.set_job(repo, &id, job.state.clone()).await?;
+            ids.push(id);
+        }
+        Ok(PipelineRun { pipeline: None, jobs: ids })
+    }
+
+    /// The job's id is the commit and the build's key.
+    async fn set_job(&self, repo: &Repo, job: &JobId, state: CheckState) -> Result<()> {
+        let Some((sha, key)) = job.as_str().split_once('/') else {
+            return Err(Stop::failed(format!("this fixture has not made the job {job}")));
+        };
+        let state = match state {
+            CheckState::Success => "SUCCESSFUL",
+            CheckState::Failed => "FAILED",
+            CheckState::Running => "INPROGRESS",
+            CheckState::Cancelled => "CANCELLED",
+            other => {
+                return Err(Stop::unavailable(format!("a build status of Bitbucket is never {other}")));
+            }
+        };
+        let (name, sha, key) = (repo.path.to_string(), sha.to_owned(), key.to_owned());
+        // A merge that waits for it may follow.
+        self.blocking(move |sim| sim.set_build(&name, &sha, &key, state)).await
     }
 }
 
@@ -263,15 +283,5 @@ fn permission(role: Role, access: Access) -> Result<Permission> {
         (Role::Write, _) => Ok(Permission::RepoWrite),
         (Role::Maintain | Role::Own, _) => Ok(Permission::RepoAdmin),
         (other, _) => Err(Stop::unavailable(format!("Bitbucket has no token for the role {other:?}"))),
-    }
-}
-
-fn build_state(state: &CheckState) -> Result<&'static str> {
-    match state {
-        CheckState::Success => Ok("SUCCESSFUL"),
-        CheckState::Failed => Ok("FAILED"),
-        CheckState::Running | CheckState::Pending => Ok("INPROGRESS"),
-        CheckState::Cancelled => Ok("CANCELLED"),
-        other => Err(Stop::unavailable(format!("a build status of Bitbucket is never {other}"))),
     }
 }

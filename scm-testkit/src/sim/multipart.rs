@@ -1,7 +1,13 @@
-//! Bodies of `multipart/form-data`, as far as an API whose fields are text needs them.
+//! Bodies of `multipart/form-data`.
 
-/// The fields in their order; `None` where the body is not what its type says.
+/// The fields in their order, as text; `None` where the body is not what its type says.
 pub(crate) fn fields(content_type: &str, body: &[u8]) -> Option<Vec<(String, String)>> {
+    let text = |(name, content): (String, &[u8])| (name, String::from_utf8_lossy(content).into_owned());
+    Some(parts(content_type, body)?.into_iter().map(text).collect())
+}
+
+/// The same with the bytes as they are.
+pub(crate) fn parts<'a>(content_type: &str, body: &'a [u8]) -> Option<Vec<(String, &'a [u8])>> {
     let boundary = parameter(content_type, "boundary").filter(|boundary| !boundary.is_empty())?;
     // With the line break before it a delimiter is always the same, but for the first, which starts the body.
     let delimiter = format!("\r\n--{boundary}");
@@ -18,7 +24,7 @@ pub(crate) fn fields(content_type: &str, body: &[u8]) -> Option<Vec<(String, Str
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case("content-disposition").then(|| parameter(value, "name"))?
         })?;
-        fields.push((name, String::from_utf8_lossy(content).into_owned()));
+        fields.push((name, content));
         rest = after;
     }
 }
@@ -50,6 +56,12 @@ mod tests {
         let wanted = [("body", "one\r\ntwo — ü"), ("position[new_line]", "3")];
         assert_eq!(fields(TYPE, body.as_bytes()).unwrap(), wanted.map(|(k, v)| (k.to_owned(), v.to_owned())));
         assert_eq!(fields(TYPE, b"--xyz--\r\n").unwrap(), []);
+    }
+
+    #[test]
+    fn parts_keep_their_bytes() {
+        let body = b"--xyz\r\nContent-Disposition: form-data; name=\"content\"; filename=\"a\"\r\n\r\na\r\n\0\xff\r\n\r\n--xyz--\r\n";
+        assert_eq!(parts(TYPE, body).unwrap(), [("content".to_owned(), b"a\r\n\0\xff\r\n".as_slice())]);
     }
 
     #[test]

@@ -2,12 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::sim::repo::{Change, NewCommit, Repo, TreeEntry, ZERO};
+use crate::sim::{
+    multipart,
+    repo::{Change, NewCommit, Repo, TreeEntry, ZERO},
+};
 
 use super::{
     call::Call,
     contents::entry,
-    entities, events, multipart,
+    entities, events,
     page::{cap, envelope},
     reply::{Failure, Outcome, Reply},
     restrictions::{self, Move},
@@ -142,9 +145,9 @@ fn write(call: &Call) -> Outcome {
             "The request was authenticated using an access token that does not have a valid user associated with it.",
         ));
     }
-    let form = multipart::parse(&call.content_type, &call.body)
+    let form = multipart::parts(&call.content_type, &call.body)
         .ok_or_else(|| Failure::plain(400, "The request body is not a form."))?;
-    let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, bytes)| bytes.as_slice());
+    let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, bytes)| *bytes);
     let text = |name: &str| {
         let text = field(name).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         text.filter(|text| !text.is_empty())

@@ -9,7 +9,7 @@ use crate::{
     fault::Faults,
     seed,
     sim::{
-        Clock, SimError,
+        Clock, GitFilters, SimError,
         gitlab::JobOutcome,
         http::Server,
         record::Recorder,
@@ -18,9 +18,9 @@ use crate::{
 };
 
 use super::{
-    BitbucketDcSim, BuildScript, EmptyDefaultBranch, GitFilters, Inner, RateLimit, RepositorySpec, Role,
-    TokenKind, TokenSpec, access_tokens, branches, browse, builds, comments, commits, contents, hooks,
-    insights, instance,
+    BitbucketDcSim, BuildScript, EmptyDefaultBranch, Inner, RateLimit, RepositorySpec, Role, TokenKind,
+    TokenSpec, access_tokens, branches, browse, builds, comments, commits, contents, hooks, insights,
+    instance,
     limit::Limiter,
     permissions, projects, pull_requests, repositories, restrictions, reviewers,
     router::{self, Release, Router},
@@ -56,6 +56,7 @@ pub struct BitbucketDcSimBuilder {
     old_packages: bool,
     bad_tokens_are_anonymous: bool,
     public_counts_as_read: bool,
+    files_need_no_check: bool,
     tokens_make_tokens: bool,
     captcha_after: Option<u32>,
     empty_default_branch: EmptyDefaultBranch,
@@ -82,6 +83,7 @@ impl Default for BitbucketDcSimBuilder {
             old_packages: false,
             bad_tokens_are_anonymous: false,
             public_counts_as_read: false,
+            files_need_no_check: false,
             tokens_make_tokens: false,
             captcha_after: None,
             empty_default_branch: EmptyDefaultBranch::default(),
@@ -211,6 +213,13 @@ impl BitbucketDcSimBuilder {
         self
     }
 
+    /// The form that writes a file needs `X-Atlassian-Token: no-check` too, as every form that is posted does.
+    #[must_use]
+    pub fn files_need_no_check(mut self) -> Self {
+        self.files_need_no_check = true;
+        self
+    }
+
     /// Tokens can be made with a token, not only with a password.
     #[must_use]
     pub fn tokens_make_tokens(mut self) -> Self {
@@ -324,10 +333,11 @@ impl BitbucketDcSimBuilder {
             old_packages: self.old_packages,
             bad_tokens_are_anonymous: self.bad_tokens_are_anonymous,
             public_counts_as_read: self.public_counts_as_read,
+            files_need_no_check: self.files_need_no_check,
             tokens_make_tokens: self.tokens_make_tokens,
             captcha_after: self.captcha_after,
             empty_default_branch: self.empty_default_branch,
-            git_filters: self.git_filters,
+            git_filters: Mutex::new(self.git_filters),
         });
         self.fill(&inner)?;
         Ok((inner, files))

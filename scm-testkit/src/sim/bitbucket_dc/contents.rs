@@ -100,7 +100,7 @@ fn archive(call: &Call) -> Outcome {
     let (kind, content_type) = match format {
         "zip" => ("zip", "application/zip"),
         "tar" => ("tar", "application/x-tar"),
-        "tar.gz" | "tgz" => ("tar.gz", "application/gzip"),
+        "tar.gz" | "tgz" => ("tar.gz", "application/x-gzip"),
         _ => {
             return Err(Failure::bad_argument(format!(
                 "The format \"{format}\" is not supported; it must be one of zip, tar, tar.gz or tgz."

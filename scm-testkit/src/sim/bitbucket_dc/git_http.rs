@@ -20,7 +20,6 @@ use super::{
     reply::{Content, Failure},
     restrictions::{self, Move},
     state::State,
-    types::GitFilters,
 };
 
 const SERVICES: &[&str] = &["info/refs", "git-upload-pack", "git-receive-pack"];
@@ -63,12 +62,8 @@ pub(crate) async fn serve(
     };
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let user = admitted.user.map(|id| id.to_string());
-    let mut settings = vec![HIDDEN];
-    match inner.git_filters {
-        GitFilters::All => {}
-        GitFilters::WithoutTree => settings.push(("uploadpackfilter.tree.allow", "false")),
-        GitFilters::Off => settings.push(("uploadpack.allowFilter", "false")),
-    }
+    let mut settings = inner.git_filters().settings().to_vec();
+    settings.push(HIDDEN);
     let mut cgi = CgiRequest {
         method: &parts.method,
         service_path: service,

@@ -22,7 +22,6 @@ mod hooks;
 mod insights;
 mod instance;
 mod limit;
-mod multipart;
 mod page;
 mod permissions;
 mod projects;
@@ -48,14 +47,13 @@ pub use builder::BitbucketDcSimBuilder;
 pub use limit::RateLimit;
 pub use restrictions::RestrictionKind;
 pub use types::{
-    BuildScript, EmptyDefaultBranch, GitFilters, IssuedToken, Permission, RepositorySpec, Role, TokenKind,
-    TokenSpec,
+    BuildScript, EmptyDefaultBranch, IssuedToken, Permission, RepositorySpec, Role, TokenKind, TokenSpec,
 };
 
 use crate::{
     fault::Faults,
     sim::{
-        Clock, RequestRecord, UnknownParameter,
+        Clock, GitFilters, RequestRecord, UnknownParameter,
         http::Server,
         record::Recorder,
         repo::{Git, Repo},
@@ -110,7 +108,7 @@ impl BitbucketDcSim {
         state.repos.values().map(|repo| state.full_name(repo)).collect()
     }
 
-    /// Every REST request so far, of a very large number the newest.
+    /// Every request of REST and git so far, of a very large number the newest.
     #[must_use]
     pub fn requests(&self) -> Vec<RequestRecord> {
         self.inner.recorder.requests()
@@ -146,6 +144,11 @@ impl BitbucketDcSim {
         *self.inner.limiter() = limit.map(Limiter::new);
     }
 
+    /// Sets what git clients may leave out of a fetch from now on.
+    pub fn set_git_filters(&self, filters: GitFilters) {
+        *self.inner.git_filters() = filters;
+    }
+
     /// Stops the server and removes its files.
     pub async fn shutdown(mut self) {
         self.server.stop().await;
@@ -176,10 +179,11 @@ pub(crate) struct Inner {
     old_packages: bool,
     bad_tokens_are_anonymous: bool,
     public_counts_as_read: bool,
+    files_need_no_check: bool,
     tokens_make_tokens: bool,
     captcha_after: Option<u32>,
     empty_default_branch: EmptyDefaultBranch,
-    git_filters: GitFilters,
+    git_filters: Mutex<GitFilters>,
 }
 
 impl Inner {
@@ -189,6 +193,10 @@ impl Inner {
 
     fn limiter(&self) -> MutexGuard<'_, Option<Limiter>> {
         self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn git_filters(&self) -> MutexGuard<'_, GitFilters> {
+        self.git_filters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn external_url(&self) -> &str {

@@ -188,6 +188,8 @@ async fn git(
     request: Request,
 ) -> Answer {
     let route = format!("/scm/:key/:slug/{service}");
+    let query = pairs(request.uri().query().unwrap_or_default());
+    let place = inner.recorder.open(request.method().as_str(), Some(&route), request.uri().path(), query);
     let fault = inner.faults.strike(request.method().as_str(), &route);
     match &fault {
         Some(FaultKind::Answer(answer)) => return Answer::Response(made_up(answer)),
@@ -196,6 +198,7 @@ async fn git(
         _ => {}
     }
     let response = git_http::serve(&inner, &key, &slug, service, request).await;
+    inner.recorder.close(place, response.status().as_u16());
     after(fault.as_ref(), response).await
 }
 
@@ -296,7 +299,7 @@ impl Job {
         let content_type = header("content-type").to_owned();
         let mut params = Params::default();
         params.add_pairs(&query);
-        let read = read_body(endpoint, method, headers, &body);
+        let read = read_body(&inner, endpoint, method, headers, &body);
         let json = read.as_ref().map_or(Value::Null, Value::clone);
         let body_keys: Vec<String> =
             json.as_object().map(|map| map.keys().cloned().collect()).unwrap_or_default();
@@ -340,7 +343,13 @@ impl Job {
 const MULTIPART: &str = "/api/projects/:key/repos/:slug/browse/*path";
 
 /// Checks the content type and reads JSON.
-fn read_body(endpoint: &Endpoint, method: &str, headers: &HeaderMap, body: &Bytes) -> Result<Value, Failure> {
+fn read_body(
+    inner: &Inner,
+    endpoint: &Endpoint,
+    method: &str,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Value, Failure> {
     if matches!(method, "GET" | "HEAD") {
         return Ok(Value::Null);
     }
@@ -353,7 +362,7 @@ fn read_body(endpoint: &Endpoint, method: &str, headers: &HeaderMap, body: &Byte
     );
     if endpoint.route == MULTIPART {
         return match base.as_str() {
-            "multipart/form-data" if unchecked => Ok(Value::Null),
+            "multipart/form-data" if unchecked || !inner.files_need_no_check => Ok(Value::Null),
             "multipart/form-data" => Err(forged()),
             _ => Err(unsupported()),
         };

@@ -368,19 +368,6 @@ pub enum EmptyDefaultBranch {
     Configured,
 }
 
-/// What git clients may leave out of a fetch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum GitFilters {
-    /// Filters of all kinds.
-    #[default]
-    All,
-    /// The capability is advertised, but `tree:` filters are refused.
-    WithoutTree,
-    /// The capability is not advertised.
-    Off,
-}
-
 /// One build that a push sets off.
 #[derive(Debug, Clone)]
 pub struct BuildScript {

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use scm_testkit::sim::GitFilters;
 use scm_testkit::sim::bitbucket_dc::{
-    BitbucketDcSim, GitFilters, Permission, RepositorySpec, RestrictionKind, Role, TokenKind, TokenSpec,
+    BitbucketDcSim, Permission, RepositorySpec, RestrictionKind, Role, TokenKind, TokenSpec,
 };
 use serde_json::json;
 
@@ -132,11 +133,9 @@ async fn readers_and_restrictions_are_refused_in_words() {
 
 #[tokio::test]
 async fn filters_are_offered_refused_by_kind_or_not_there() {
-    for (filters, blobs, trees) in [
-        (GitFilters::All, true, true),
-        (GitFilters::WithoutTree, true, false),
-        (GitFilters::Off, false, false),
-    ] {
+    for (filters, blobs, trees) in
+        [(GitFilters::All, true, true), (GitFilters::NoTrees, true, false), (GitFilters::Off, false, false)]
+    {
         let sim = BitbucketDcSim::builder().git_filters(filters).start().await.unwrap();
         fill(&sim);
         let token = sim.tokens()[0].token.clone();
@@ -159,11 +158,7 @@ async fn filters_are_offered_refused_by_kind_or_not_there() {
         assert_eq!(partial("blob:none", "blobs").await.0, blobs, "{filters:?}");
         let (missing, text) = partial("tree:0", "trees").await;
         assert_eq!(missing, trees, "{filters:?}: {text}");
-        assert_eq!(
-            text.contains("filter 'tree' not supported"),
-            filters == GitFilters::WithoutTree,
-            "{text}"
-        );
+        assert_eq!(text.contains("filter 'tree' not supported"), filters == GitFilters::NoTrees, "{text}");
     }
 }
 
