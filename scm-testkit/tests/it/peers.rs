@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use scm_testkit::sim::gitlab::GitLabSim;
+use scm_testkit::sim::{bitbucket_dc::BitbucketDcSim, gitlab::GitLabSim};
 use tokio::process::Command;
 
 /// Projects beside those of the demonstration: more than two of the largest pages.
@@ -17,25 +17,40 @@ fn cache() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/cache")
 }
 
-/// Runs `work` with a simulator's URL, a token and the number of projects, where `there` says that the client is.
+/// Whether `there` says that the client is.
 #[expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a skip shows, and in CI it fails")]
-async fn works(name: &str, mut there: Command, mut work: Command) {
+async fn installed(name: &str, mut there: Command) -> bool {
     if !there.output().await.is_ok_and(|output| output.status.success()) {
         assert!(std::env::var("CI").is_err(), "{name} is missing, and CI may not skip this: run .ci/peers");
         println!("skipped: {name} is not installed; .ci/peers does it");
+        return false;
+    }
+    true
+}
+
+/// Runs `work` with a simulator's URL, a token and the number of projects, where `there` says that the client is.
+async fn works(name: &str, there: Command, work: Command) {
+    if !installed(name, there).await {
         return;
     }
     let sim = GitLabSim::builder().context_path("/gitlab").seed_demo().projects(MORE).start().await.unwrap();
-    let work = work.args([&sim.url(), &sim.tokens()[0].token, ALL]).kill_on_drop(true);
+    succeeds(work, &sim.url(), &sim.tokens()[0].token).await;
+}
+
+async fn succeeds(mut work: Command, url: &str, token: &str) {
+    let work = work.args([url, token, ALL]).kill_on_drop(true);
     let output = work.output().await.unwrap();
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(output.status.success() && said[0] == "ok\n", "{}{}", said[0], said[1]);
 }
 
+fn python() -> Command {
+    let own = cache().join("venv/bin/python3");
+    Command::new(if own.exists() { own.as_path() } else { Path::new("python3") })
+}
+
 #[tokio::test]
 async fn python_gitlab() {
-    let own = cache().join("venv/bin/python3");
-    let python = || Command::new(if own.exists() { own.as_path() } else { Path::new("python3") });
     let (mut there, mut work) = (python(), python());
     there.args(["-c", "import gitlab"]);
     work.arg(scripts().join("python_gitlab.py"));
@@ -67,4 +82,22 @@ async fn client_go() {
     there.args(["list", "-deps", "."]);
     work.args(["run", "."]);
     works("GitLab's client for Go", there, work).await;
+}
+
+#[tokio::test]
+async fn atlassian_python_api_and_stashy() {
+    let (mut there, mut work) = (python(), python());
+    there.args(["-c", "import atlassian, stashy"]);
+    work.arg(scripts().join("bitbucket.py"));
+    if !installed("atlassian-python-api or stashy", there).await {
+        return;
+    }
+    let sim = BitbucketDcSim::builder()
+        .context_path("/bitbucket")
+        .seed_demo()
+        .projects(MORE)
+        .start()
+        .await
+        .unwrap();
+    succeeds(work, &sim.url(), &sim.tokens()[0].token).await;
 }
