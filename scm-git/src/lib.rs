@@ -2,6 +2,8 @@
 
 mod dialect;
 mod fetch;
+#[cfg(feature = "gateway")]
+mod gateway;
 mod objects;
 mod pack;
 mod pkt;
@@ -10,4 +12,6 @@ mod refs;
 mod repository;
 mod tree;
 
+#[cfg(feature = "gateway")]
+pub use gateway::Gateway;
 pub use repository::{GitRepository, GitServer};

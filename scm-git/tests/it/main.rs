@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod commits;
+#[cfg(feature = "gateway")]
+mod gateway;
 mod like_git;
 mod world;

@@ -13,6 +13,8 @@ use scm_core::{
 use scm_git::{GitRepository, GitServer};
 use scm_testkit::sim::gitlab::{GitLabSim, ProjectSpec, Protection, Role, TokenKind, TokenSpec};
 use scm_transport::{DirectTransport, Network};
+#[cfg(feature = "gateway")]
+use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use url::Url;
 
@@ -62,6 +64,19 @@ impl World {
         let token = SecretString::from(token.token);
         let git = repository(&sim, token.clone(), None);
         Self { sim, git, url: with_token, token }
+    }
+
+    #[cfg(feature = "gateway")]
+    pub(crate) async fn gateway(&self) -> scm_git::Gateway {
+        let credentials = Arc::new(StaticCredential::token(self.token.clone()));
+        let transport = Transport::new(DirectTransport::new(&Network::new()).unwrap());
+        let url = format!("{}/{PROJECT}.git", self.sim.url()).parse().unwrap();
+        scm_git::Gateway::start(transport, &GitRemote::new(url, "oauth2", credentials)).await.unwrap()
+    }
+
+    #[cfg(feature = "gateway")]
+    pub(crate) fn token(&self) -> &str {
+        self.token.expose_secret()
     }
 
     /// The same repository, read up to so many bytes an answer.
