@@ -43,24 +43,9 @@ impl GitLab {
     /// # Errors
     /// `Config` for settings that cannot work.
     pub fn new(config: GitLabConfig, transport: Transport) -> Result<Self> {
-        let mut pipeline = PipelineConfig::new(config.url().clone(), transport, config.credentials);
-        if let Some(retry) = config.retry {
-            pipeline.retry = retry;
-        }
-        if let Some(limits) = config.limits {
-            pipeline.limits = limits;
-        }
-        if let Some(deadline) = config.deadline {
-            pipeline.deadline = deadline;
-        }
-        if let Some(max_body) = config.max_body {
-            pipeline.max_body = max_body;
-        }
-        if let Some(clock) = config.clock {
-            pipeline.clock = clock;
-        }
+        let pipeline = PipelineConfig::new(config.url().clone(), transport, config.credentials);
         Ok(Self {
-            pipeline: Pipeline::new(pipeline, Arc::new(GitLabDialect))?,
+            pipeline: Pipeline::new(pipeline.with_settings(config.pipeline), Arc::new(GitLabDialect))?,
             git: git_server(),
             known: Arc::default(),
         })

@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use scm_core::pipeline::{Limits, RetryPolicy};
-use scm_core::{Clock, CredentialProvider, Error, Result};
+use scm_core::pipeline::{self, PipelineSettings};
+use scm_core::{CredentialProvider, Result};
 use url::Url;
 
 /// Where GitLab's own service lives.
@@ -27,11 +26,7 @@ pub const GITLAB_COM: &str = "https://gitlab.com";
 pub struct GitLabConfig {
     url: Url,
     pub(crate) credentials: Arc<dyn CredentialProvider>,
-    pub(crate) retry: Option<RetryPolicy>,
-    pub(crate) limits: Option<Limits>,
-    pub(crate) deadline: Option<Duration>,
-    pub(crate) max_body: Option<usize>,
-    pub(crate) clock: Option<Arc<dyn Clock>>,
+    pub(crate) pipeline: PipelineSettings,
 }
 
 impl GitLabConfig {
@@ -41,15 +36,7 @@ impl GitLabConfig {
     /// `Config` for a URL that cannot be a server's root: not http(s), with credentials, query or fragment, or the
     /// page of a project or group.
     pub fn new(url: &str, credentials: Arc<dyn CredentialProvider>) -> Result<Self> {
-        Ok(Self {
-            url: server_root(url)?,
-            credentials,
-            retry: None,
-            limits: None,
-            deadline: None,
-            max_body: None,
-            clock: None,
-        })
+        Ok(Self { url: server_root(url)?, credentials, pipeline: PipelineSettings::default() })
     }
 
     /// The server's root, ending in `/`.
@@ -57,38 +44,10 @@ impl GitLabConfig {
         &self.url
     }
 
-    /// Sets how often and when a call is repeated.
+    /// Sets how calls are made: retry, limits, deadline and the like.
     #[must_use]
-    pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
-        self.retry = Some(retry);
-        self
-    }
-
-    /// Sets how many requests run at the same time.
-    #[must_use]
-    pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.limits = Some(limits);
-        self
-    }
-
-    /// Sets the longest time for one operation, where the call says nothing.
-    #[must_use]
-    pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// Sets the largest answer that is held in memory, in bytes. Byte streams are not bound by it.
-    #[must_use]
-    pub fn with_max_body(mut self, bytes: usize) -> Self {
-        self.max_body = Some(bytes);
-        self
-    }
-
-    /// Replaces the clock, for tests.
-    #[must_use]
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = Some(clock);
+    pub fn with_pipeline(mut self, settings: PipelineSettings) -> Self {
+        self.pipeline = settings;
         self
     }
 }
@@ -99,37 +58,8 @@ impl fmt::Debug for GitLabConfig {
     }
 }
 
-/// Checks what can be told without asking the server. Nothing of a refused URL is shown but its host: the rest may be
-/// a secret.
 fn server_root(text: &str) -> Result<Url> {
-    let mut url = Url::parse(text.trim()).map_err(|error| {
-        Error::config(format!(
-            "the server URL cannot be read ({error}); give it as https://gitlab.company.com"
-        ))
-    })?;
-    let Some(host) = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https")).map(str::to_owned)
-    else {
-        return Err(Error::config("the server URL must start with https:// or http:// and name a host"));
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(Error::config(format!(
-            "the server URL for {host} holds a user name or password; leave them out and give a token"
-        )));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(Error::config(format!(
-            "the server URL for {host} has a '?' or '#' part; give the server's root alone"
-        )));
-    }
-    if let Some(root) = root_of_page(&url) {
-        return Err(Error::config(format!(
-            "the server URL names a page inside GitLab; give the server's root, {root}"
-        ))
-        .with_server_code("url.not_root"));
-    }
-    let path = format!("{}/", url.path().trim_end_matches('/'));
-    url.set_path(&path);
-    Ok(url)
+    pipeline::server_root(text, "https://gitlab.company.com", root_of_page)
 }
 
 /// The root of a URL that cannot itself be one: a page of GitLab's, an API address, a clone URL.

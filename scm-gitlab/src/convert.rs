@@ -1,11 +1,12 @@
 //! Wire → model.
 
+use scm_core::pipeline::{lenient, told};
 use scm_core::{
     Approvals, Branch, BranchProtection, Check, CheckId, CheckState, Comment, CommentId, CommentPosition,
-    Commit, DiffSide, EntryKind, Error, ErrorKind, FileMode, FilePath, Identity, Job, JobId, LineRange,
-    MergeBlocker, MergeReason, Mergeability, Namespace, NamespaceId, NamespaceKind, Person, Pipeline,
-    PipelineId, PullRequest, PullRequestId, PullRequestState, Readiness, RepoId, Repository, Result, Role,
-    Sha, Tag, ThreadId, TokenInfo, TokenKind, TreeEntry, UserName, Visibility,
+    Commit, DiffSide, EntryKind, FileMode, FilePath, Identity, Job, JobId, LineRange, MergeBlocker,
+    MergeReason, Mergeability, Namespace, NamespaceId, NamespaceKind, Person, Pipeline, PipelineId,
+    PullRequest, PullRequestId, PullRequestState, Readiness, RepoId, Repository, Result, Role, Sha, Tag,
+    ThreadId, TokenInfo, TokenKind, TreeEntry, UserName, Visibility,
 };
 
 use crate::wire::{
@@ -13,18 +14,6 @@ use crate::wire::{
     WireMergeRequest, WireNote, WirePipeline, WireProject, WireProtectedBranch, WireReviewer, WireStatus,
     WireTag, WireToken, WireTreeEntry, WireUser, WireUserRef,
 };
-
-/// An identifier that came from the server: one that cannot be is a `Decode` error of that item. What stood there is
-/// not shown, as of no value.
-pub(crate) fn told<T: TryFrom<String, Error = Error>>(field: &str, text: impl Into<String>) -> Result<T> {
-    T::try_from(text.into())
-        .map_err(|_| Error::new(ErrorKind::Decode, format!("the value cannot be used (at '{field}')")))
-}
-
-/// Something that only informs: text that cannot be read is left out rather than losing the item.
-fn lenient<T: std::str::FromStr>(text: Option<String>) -> Option<T> {
-    text?.parse().ok()
-}
 
 /// GitLab's access levels: open on both ends, so that unknown numbers fall to the role below.
 pub(crate) fn role(access_level: u32) -> Role {

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
+use scm_core::pipeline::told;
 use scm_core::{DiffSide, FileAction, FileDiff, FileMode, FilePath, LineRange, Result};
 use sha1::{Digest as _, Sha1};
 
-use crate::convert::told;
 use crate::wire::{WireDiff, WireNewLine, WireNewRange};
 
 pub(crate) fn file(wire: WireDiff) -> Result<FileDiff> {

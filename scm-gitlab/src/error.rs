@@ -1,7 +1,7 @@
 //! Status and body of an answer → [`Error`].
 
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::HeaderName;
 use scm_core::pipeline::{AuthForm, Dialect, ErrorAnswer};
 use scm_core::{Error, ErrorKind};
 use serde_json::Value;
@@ -28,7 +28,7 @@ impl Dialect for GitLabDialect {
     }
 
     fn error(&self, answer: &ErrorAnswer<'_>) -> Error {
-        let said = Said::read(answer.headers, answer.body);
+        let said = Said::read(answer);
         let (kind, retryable) = classify(answer.status, &said, answer.operation);
         let mut error = Error::new(kind, &said.message);
         if let Some(code) = &said.code {
@@ -62,8 +62,8 @@ struct Said {
 }
 
 impl Said {
-    fn read(headers: &HeaderMap, body: &[u8]) -> Self {
-        if let Ok(Value::Object(body)) = serde_json::from_slice::<Value>(body) {
+    fn read(answer: &ErrorAnswer<'_>) -> Self {
+        if let Ok(Value::Object(body)) = serde_json::from_slice::<Value>(answer.body) {
             let text = |name: &str| body.get(name).map(flatten).filter(|text| !text.is_empty());
             let error = text("error");
             // A code is one word; a sentence in its place is the message.
@@ -78,18 +78,7 @@ impl Said {
             }
             return Self { message, code };
         }
-        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        let text = String::from_utf8_lossy(body);
-        let message = if kind.starts_with("text/html") || text.trim_start().starts_with('<') {
-            // A page of a proxy or of GitLab's own front: its title says which, the rest is not for people.
-            match title(&text) {
-                Some(title) => format!("a web page answers: {title}"),
-                None => "a web page answers in place of the API".to_owned(),
-            }
-        } else {
-            text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
-        };
-        Self { message, code: None }
+        Self { message: answer.text(), code: None }
     }
 }
 
@@ -109,15 +98,6 @@ fn flatten(value: &Value) -> String {
         }
         other => other.to_string(),
     }
-}
-
-fn title(html: &str) -> Option<String> {
-    let lower = html.to_ascii_lowercase();
-    let start = lower.find("<title")?;
-    let start = start + lower[start..].find('>')? + 1;
-    let end = start + lower[start..].find("</title")?;
-    let title = html.get(start..end)?.split_whitespace().collect::<Vec<_>>().join(" ");
-    (!title.is_empty()).then_some(title)
 }
 
 /// Kind of an answer, and whether it passes, where the kind alone does not tell.
@@ -172,20 +152,16 @@ fn classify(status: StatusCode, said: &Said, operation: &str) -> (ErrorKind, Opt
 
 #[cfg(test)]
 mod tests {
+    use http::header::{CONTENT_TYPE, HeaderMap};
+
     use super::*;
 
     fn error(status: u16, kind: &'static str, body: &str, operation: &'static str) -> Error {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, kind.parse().unwrap());
         let status = StatusCode::from_u16(status).unwrap();
-        let said = Said::read(&headers, body.as_bytes());
-        let (kind, retryable) = classify(status, &said, operation);
-        let error = Error::new(kind, &said.message).with_status(status);
-        match (said.code, retryable) {
-            (Some(code), _) => error.with_server_code(code),
-            (None, Some(retryable)) => error.with_retryable(retryable),
-            (None, None) => error,
-        }
+        let answer = ErrorAnswer::new(status, &headers, body.as_bytes(), operation);
+        GitLabDialect.error(&answer).with_status(status)
     }
 
     /// The bodies of the published facts, one for each form.

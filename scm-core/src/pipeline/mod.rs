@@ -6,8 +6,10 @@
 mod auth;
 mod limit;
 mod operation;
+mod read;
 mod request;
 mod retry;
+mod root;
 mod trace;
 
 use std::fmt;
@@ -21,10 +23,13 @@ use url::Url;
 pub use self::auth::AuthForm;
 pub use self::limit::Limits;
 pub use self::operation::Operation;
+pub use self::read::{lenient, told};
 pub use self::request::{ApiRequest, ApiResponse, Idempotency};
 pub use self::retry::{Decision, RetryPolicy, Situation};
+pub use self::root::server_root;
 use crate::credential::{Credential, CredentialProvider};
 use crate::error::{Error, Result};
+use crate::macros::options;
 use crate::scm::CallOptions;
 use crate::time::{Clock, SystemClock};
 use crate::transport::Transport;
@@ -65,10 +70,21 @@ pub struct ErrorAnswer<'a> {
     pub operation: &'static str,
 }
 
-impl ErrorAnswer<'_> {
+impl<'a> ErrorAnswer<'a> {
+    /// An answer, for the tests of a [`Dialect`].
+    #[must_use]
+    pub fn new(status: StatusCode, headers: &'a HeaderMap, body: &'a [u8], operation: &'static str) -> Self {
+        Self { status, headers, body, operation }
+    }
+
     /// Does the server call the body JSON?
     pub fn is_json(&self) -> bool {
         request::is_json(self.headers)
+    }
+
+    /// What a body says that is not JSON: the title of a web page, or the first line of a text.
+    pub fn text(&self) -> String {
+        read::text(self.headers, self.body)
     }
 }
 
@@ -108,6 +124,46 @@ impl PipelineConfig {
             max_body: 64 * 1024 * 1024,
             clock: Arc::new(SystemClock),
         }
+    }
+
+    /// The same with what `settings` name.
+    #[must_use]
+    pub fn with_settings(self, settings: PipelineSettings) -> Self {
+        let PipelineSettings { retry, limits, deadline, max_body, clock } = settings;
+        Self {
+            retry: retry.unwrap_or(self.retry),
+            limits: limits.unwrap_or(self.limits),
+            deadline: deadline.unwrap_or(self.deadline),
+            max_body: max_body.unwrap_or(self.max_body),
+            clock: clock.unwrap_or(self.clock),
+            ..self
+        }
+    }
+}
+
+options! {
+    /// How calls to one server are made, where the usual settings will not do.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use scm_core::pipeline::{PipelineSettings, RetryPolicy};
+    ///
+    /// let impatient = PipelineSettings::default()
+    ///     .with_retry(RetryPolicy::never())
+    ///     .with_deadline(Duration::from_secs(10));
+    /// # assert_eq!(impatient.deadline, Some(Duration::from_secs(10)));
+    /// ```
+    pub struct PipelineSettings {
+        /// How often and when a call is repeated.
+        retry / with_retry: RetryPolicy,
+        /// How many requests run at the same time.
+        limits / with_limits: Limits,
+        /// Longest time for one operation, where the call says nothing. Default: two minutes.
+        deadline / with_deadline: Duration,
+        /// Largest answer that is held in memory, in bytes; byte streams are not bound by it. Default: 64 MiB.
+        max_body / with_max_body: usize,
+        /// The clock, for tests.
+        clock / with_clock: Arc<dyn Clock>,
     }
 }
 

@@ -339,8 +339,7 @@ impl Operation {
 
     fn answer_to_error(&self, parts: &http::response::Parts, body: &[u8]) -> Error {
         let shared = &self.pipeline.shared;
-        let answer =
-            ErrorAnswer { status: parts.status, headers: &parts.headers, body, operation: self.name };
+        let answer = ErrorAnswer::new(parts.status, &parts.headers, body, self.name);
         let mut error = shared.dialect.error(&answer).with_status(parts.status);
         if let Some(id) =
             parts.headers.get(shared.dialect.request_id_header()).and_then(|id| id.to_str().ok())

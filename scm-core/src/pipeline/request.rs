@@ -256,16 +256,22 @@ impl ApiResponse {
         }
         let items: Vec<&RawValue> =
             serde_json::from_slice(&self.body).map_err(|error| self.decode_error(".", &error))?;
-        let read = |(index, item): (usize, &RawValue)| {
-            let mut reader = serde_json::Deserializer::from_str(item.get());
-            serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-                let path = error.path().to_string();
-                let gap = if path.starts_with('[') || path == "." { "" } else { "." };
-                let path = if path == "." { "" } else { &path };
-                self.decode_error(&format!("[{index}]{gap}{path}"), error.inner())
-            })
-        };
+        let read = |(index, item): (usize, &RawValue)| self.json_item(&format!("[{index}]"), item);
         Ok(items.into_iter().enumerate().map(read).collect())
+    }
+
+    /// Reads one item of the body, which stands at `place`.
+    ///
+    /// # Errors
+    /// `Decode` with the JSON path.
+    pub fn json_item<T: DeserializeOwned>(&self, place: &str, item: &RawValue) -> Result<T> {
+        let mut reader = serde_json::Deserializer::from_str(item.get());
+        serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let path = error.path().to_string();
+            let gap = if path.starts_with('[') || path == "." { "" } else { "." };
+            let path = if path == "." { "" } else { &path };
+            self.decode_error(&format!("{place}{gap}{path}"), error.inner())
+        })
     }
 
     fn expect_json(&self) -> Result<()> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, future, stream};
 use http::Method;
-use scm_core::pipeline::ApiRequest;
+use scm_core::pipeline::{ApiRequest, PipelineSettings};
 use scm_core::{
     CheckOptions, CiLogs as _, Comments as _, Commits as _, Connection as _, Contents as _, FileChange,
     JobLog, Marker, NewComment, NewCommit, NewPullRequest, PullRequests as _, RepoId, Result, Revision,
@@ -29,8 +29,11 @@ fn repo() -> RepoId {
 fn client(canary: &Canary, transport: &Transport, url: &str) -> GitLab {
     let credential = Arc::new(StaticCredential::token(canary.token.into()));
     canary.assert_debug_is_silent("credential", &credential);
-    let config = GitLabConfig::new(url, credential).unwrap().with_retry(retry()).with_max_body(4_096);
-    let config = config.with_deadline(Duration::from_millis(800));
+    let settings = PipelineSettings::default()
+        .with_retry(retry())
+        .with_max_body(4_096)
+        .with_deadline(Duration::from_millis(800));
+    let config = GitLabConfig::new(url, credential).unwrap().with_pipeline(settings);
     canary.assert_debug_is_silent("configuration", &config);
     let gitlab = GitLab::new(config, transport.clone()).unwrap();
     canary.assert_debug_is_silent("client", &gitlab);

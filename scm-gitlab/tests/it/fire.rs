@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _, future};
 use http::Method;
-use scm_core::pipeline::{ApiRequest, Limits};
+use scm_core::pipeline::{ApiRequest, Limits, PipelineSettings};
 use scm_core::{
     Branch, CallOptions, Change, CiLogs as _, Delivery, Error, ErrorKind, FileChange, JobLog, NewCommit,
     Priority, RepoId, Result, Revision, Scm, StaticCredential, Transport,
@@ -22,24 +22,29 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const PARENT: &str = "1111111111111111111111111111111111111111";
 const MADE: &str = "2222222222222222222222222222222222222222";
 
-fn client_over(transport: &Transport, url: &str, set: impl FnOnce(GitLabConfig) -> GitLabConfig) -> GitLab {
+fn client_over(
+    transport: &Transport,
+    url: &str,
+    set: impl FnOnce(PipelineSettings) -> PipelineSettings,
+) -> GitLab {
     let credential = Arc::new(StaticCredential::token("glpat-fire".into()));
-    let config = GitLabConfig::new(url, credential).unwrap().with_retry(retry()).with_max_body(4_096);
-    GitLab::new(set(config), transport.clone()).unwrap()
+    let settings = PipelineSettings::default().with_retry(retry()).with_max_body(4_096);
+    let config = GitLabConfig::new(url, credential).unwrap().with_pipeline(set(settings));
+    GitLab::new(config, transport.clone()).unwrap()
 }
 
-fn client(url: &str, set: impl FnOnce(GitLabConfig) -> GitLabConfig) -> GitLab {
+fn client(url: &str, set: impl FnOnce(PipelineSettings) -> PipelineSettings) -> GitLab {
     client_over(&direct(), url, set)
 }
 
-fn usual(config: GitLabConfig) -> GitLabConfig {
-    config
+fn usual(settings: PipelineSettings) -> PipelineSettings {
+    settings
 }
 
 /// A client whose deadlines come when the test says so.
 fn stopped(url: &str) -> (GitLab, StoppedClock) {
     let clock = StoppedClock::at("2026-11-21T10:00:00Z".parse().unwrap());
-    (client(url, |config| config.with_clock(Arc::new(clock.clone()))), clock)
+    (client(url, |settings| settings.with_clock(Arc::new(clock.clone()))), clock)
 }
 
 /// Longer than a call may take by default.
@@ -271,7 +276,7 @@ async fn one_429_pauses_all_callers_for_as_long_as_it_says() {
         let fine = Script::new().request().json(200, &branch_json("main"));
         let server = ScriptedServer::start([refused, fine]).await.unwrap();
         let clock = StoppedClock::at("2026-11-21T10:00:00Z".parse().unwrap());
-        let gitlab = client(&server.url(), |config| config.with_clock(Arc::new(clock.clone())));
+        let gitlab = client(&server.url(), |settings| settings.with_clock(Arc::new(clock.clone())));
         let pause = Duration::from_secs(pause);
 
         let (repo, name) = (repo(), "main".parse().unwrap());
@@ -327,7 +332,7 @@ async fn a_scan_leaves_room_for_a_call_over_real_connections() {
     let gate = Arc::new(Semaphore::new(0));
     let script = Script::new().request().gate(&gate).json(200, &branch_json("main"));
     let server = ScriptedServer::start([script]).await.unwrap();
-    let gitlab = client(&server.url(), |config| config.with_limits(Limits::default().with_concurrent(4)));
+    let gitlab = client(&server.url(), |settings| settings.with_limits(Limits::default().with_concurrent(4)));
     let bulk = gitlab.with_options(CallOptions::default().with_priority(Priority::Bulk));
     let (repo, name) = (repo(), "main".parse().unwrap());
     let scan: Vec<_> = (0..200).map(|_| bulk.branches().branch(&repo, &name)).collect();
@@ -357,7 +362,7 @@ async fn until(is_so: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn who_gives_up_ends_the_request_and_frees_its_turn() {
-    let one = |config: GitLabConfig| config.with_limits(Limits::default().with_concurrent(1));
+    let one = |settings: PipelineSettings| settings.with_limits(Limits::default().with_concurrent(1));
     let stall = Script::new().request().stall();
     let endless = Script::new()
         .request()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use scm_core::pipeline::{ApiRequest, RetryPolicy};
+use scm_core::pipeline::{ApiRequest, PipelineSettings, RetryPolicy};
 use scm_core::{
     CheckOptions, CheckReport, Code, CommitsExt as _, Error, ErrorKind, FileChange, FilePath, ListBranches,
     ListCommits, ListRepositories, MergePullRequest, NewComment, NewCommit, NewPullRequest, PullRequestId,
@@ -21,7 +21,9 @@ const TOKEN: &str = "glpat-canary-0123456789";
 pub(crate) fn gitlab(server: &MockServer, context: &str) -> GitLab {
     let token = Arc::new(StaticCredential::token(TOKEN.into()));
     let retry = RetryPolicy::default().with_backoff(Duration::from_millis(1), Duration::from_millis(5));
-    let config = GitLabConfig::new(&format!("{}{context}", server.uri()), token).unwrap().with_retry(retry);
+    let config = GitLabConfig::new(&format!("{}{context}", server.uri()), token)
+        .unwrap()
+        .with_pipeline(PipelineSettings::default().with_retry(retry));
     let transport = DirectTransport::new(&Network::new()).unwrap();
     GitLab::new(config, Transport::new(transport)).unwrap()
 }
@@ -278,7 +280,7 @@ async fn check(server: &MockServer, context: &str, opts: &CheckOptions) -> Check
     let token = Arc::new(StaticCredential::token(TOKEN.into()));
     let config = GitLabConfig::new(&format!("{}{context}", server.uri()), token)
         .unwrap()
-        .with_retry(RetryPolicy::never());
+        .with_pipeline(PipelineSettings::default().with_retry(RetryPolicy::never()));
     let transport = Transport::new(DirectTransport::new(&Network::new()).unwrap());
     GitLab::new(config, transport).unwrap().connection().check(opts).await
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use scm_core::pipeline::RetryPolicy;
+use scm_core::pipeline::{PipelineSettings, RetryPolicy};
 use scm_core::{
     BranchName, CommitsExt as _, ListCommits, RepoId, Revision, Scm as _, Sha, StaticCredential, Transport,
 };
@@ -39,7 +39,9 @@ impl World {
         sim.create_project("group/repo", &spec).unwrap();
         let token = sim.issue_token(&TokenSpec::new(TokenKind::Group, "bot").role(Role::Maintainer)).unwrap();
         let credential = Arc::new(StaticCredential::token(token.token.into()));
-        let config = GitLabConfig::new(&sim.url(), credential).unwrap().with_retry(retry());
+        let config = GitLabConfig::new(&sim.url(), credential)
+            .unwrap()
+            .with_pipeline(PipelineSettings::default().with_retry(retry()));
         let scm = GitLab::new(config, direct()).unwrap();
         let head = sim.revision("group/repo", "main").unwrap().unwrap().parse().unwrap();
         Self { sim, scm, repo: "group/repo".parse().unwrap(), head, planned: Mutex::default() }
