@@ -1,0 +1,597 @@
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, TryStreamExt as _, future};
+use http::header::{ACCEPT, HeaderValue};
+use http::{Method, StatusCode};
+use scm_core::pipeline::{ApiRequest, Idempotency, Operation};
+use scm_core::{
+    Align, AlignStrategy, Alignment, Approvals, Approve, BranchName, Branches as _, ByteStream, Checks,
+    Cursor, DeleteBranch, Delivery, Ensured, Error, ErrorKind, FileDiff, ListPullRequests, MergeBlocker,
+    MergePullRequest, MergeReason, MergeStrategy, MergeWhen, Mergeability, NewPullRequest, Page, Pages,
+    PullRequest, PullRequestId, PullRequestState, PullRequests, RepoId, Result, Sha, UpdatePullRequest,
+    UserName,
+};
+
+use crate::client::{BitbucketDc, Place, page_size, since, unsupported};
+use crate::error::{DUPLICATE, MERGE_RACE, is_out_of_date};
+use crate::ops::branches::with_kind;
+use crate::page::list_page;
+use crate::user::Caller;
+use crate::wire::{
+    WireCreatePullRequest, WireMerge, WireMergeability, WireNewRef, WireNewReviewer, WireProjectKey,
+    WirePullRequest, WireRefRepository, WireRepository, WireSettings, WireUpdatePullRequest, WireUser,
+    WireUserName,
+};
+use crate::{convert, diff};
+
+#[async_trait]
+impl PullRequests for BitbucketDc {
+    fn pull_request_checks(&self) -> &dyn Checks {
+        self
+    }
+
+    async fn create_pull_request(&self, repo: &RepoId, new: &NewPullRequest) -> Result<Ensured<PullRequest>> {
+        let operation = self.operation("create_pull_request");
+        if new.title.trim().is_empty() {
+            return Err(operation.invalid("a pull request needs a title"));
+        }
+        self.check_new(new).await?;
+        let mut reviewers = new.reviewers.clone();
+        if new.default_reviewers {
+            for name in self.default_reviewers(&operation, repo, new).await? {
+                if !reviewers.contains(&name) {
+                    reviewers.push(name);
+                }
+            }
+        }
+        let source = new.source_repository.as_ref().unwrap_or(repo);
+        let body = WireCreatePullRequest {
+            title: &new.title,
+            description: &new.description,
+            from_ref: self.wire_ref(source, &new.source_branch)?,
+            to_ref: self.wire_ref(repo, &new.target_branch)?,
+            reviewers: wire_reviewers(&reviewers),
+            draft: new.draft.then_some(true),
+        };
+        let request = self.repo_api(Method::POST, repo, &["pull-requests"])?.json(&body)?;
+        let answer = operation.send(request).await;
+        let error = match answer.and_then(|answer| answer.read(convert::pull_request)) {
+            Ok(made) => return Ok(Ensured::created(made)),
+            Err(error) => error,
+        };
+        let is_there = error.server_code() == Some(DUPLICATE);
+        let in_doubt = operation.lost_an_answer() || error.is_in_doubt();
+        if !is_there && !in_doubt {
+            return Err(error);
+        }
+        // The work may have been done although its answer never came.
+        let source_repository = new.source_repository.as_ref();
+        let found =
+            self.find_pull_request(repo, &new.source_branch, &new.target_branch, source_repository).await;
+        let found = found.ok().flatten().ok_or(error)?;
+        Ok(if in_doubt { Ensured::created(found) } else { Ensured::unchanged(found) })
+    }
+
+    async fn pull_request(&self, repo: &RepoId, id: PullRequestId) -> Result<PullRequest> {
+        self.look(&self.operation("pull_request"), repo, id).await.and_then(convert::pull_request)
+    }
+
+    async fn list_pull_requests_page(
+        &self,
+        repo: &RepoId,
+        opts: &ListPullRequests,
+        at: Option<&Cursor>,
+    ) -> Result<Page<PullRequest>> {
+        let operation = self.operation("list_pull_requests");
+        if opts.label.is_some() {
+            return Err(unsupported("list_pull_requests", "pull requests of Bitbucket have no labels"));
+        }
+        let state = match &opts.state {
+            None => "ALL",
+            Some(PullRequestState::Open) => "OPEN",
+            Some(PullRequestState::Merged) => "MERGED",
+            Some(PullRequestState::Closed) => "DECLINED",
+            Some(other) => {
+                let message = format!("Bitbucket knows no state '{other}' of a pull request");
+                return Err(operation.invalid(message));
+            }
+        };
+        // A branch of this repository is a source of what leaves it, or a target of what comes in.
+        let (direction, branch) = match (&opts.target_branch, &opts.source_branch) {
+            (Some(target), _) => ("INCOMING", Some(target)),
+            (None, Some(source)) => ("OUTGOING", Some(source)),
+            (None, None) => ("INCOMING", None),
+        };
+        let request = self
+            .repo_api(Method::GET, repo, &["pull-requests"])?
+            .query("state", state)
+            .query("order", "NEWEST")
+            .query("direction", direction)
+            .query_some("at", branch.map(convert::full))
+            .query("limit", page_size(&operation, opts.page_size)?);
+        let Place { key, slug } = self.place(repo)?;
+        let is_here = |wire: &WirePullRequest| {
+            wire.to_ref.repository.as_ref().is_none_or(|to| {
+                to.slug.eq_ignore_ascii_case(slug) && to.project.key.eq_ignore_ascii_case(key)
+            })
+        };
+        let convert = |wire: WirePullRequest| {
+            let here = is_here(&wire);
+            convert::pull_request(wire).map(|pull_request| (here, pull_request))
+        };
+        let page = list_page(&operation, request, at, convert).await?;
+        let wanted = |(here, pull_request): (bool, PullRequest)| {
+            (here && is_wanted(&pull_request, opts)).then_some(pull_request)
+        };
+        let items = page.items.into_iter().filter_map(|item| item.map(wanted).transpose());
+        Ok(Page::new(items.collect(), page.next))
+    }
+
+    async fn find_pull_request(
+        &self,
+        repo: &RepoId,
+        source: &BranchName,
+        target: &BranchName,
+        source_repository: Option<&RepoId>,
+    ) -> Result<Option<PullRequest>> {
+        let Place { key, slug } = self.place(source_repository.unwrap_or(repo))?;
+        let pages = Pages::new(None, None, |at| async move {
+            let operation = self.operation("find_pull_request");
+            let request = self
+                .repo_api(Method::GET, repo, &["pull-requests"])?
+                .query("state", "OPEN")
+                .query("direction", "INCOMING")
+                .query("at", convert::full(target))
+                .query("limit", page_size(&operation, None)?);
+            list_page(&operation, request, at.as_ref(), Ok::<WirePullRequest, _>).await
+        });
+        let from = convert::full(source);
+        let is_it = |wire: &WirePullRequest| {
+            wire.from_ref.id == from
+                && wire.from_ref.repository.as_ref().is_some_and(|from| {
+                    from.slug.eq_ignore_ascii_case(slug) && from.project.key.eq_ignore_ascii_case(key)
+                })
+        };
+        let mut found = pages.items(None).try_filter(|wire| future::ready(is_it(wire))).boxed();
+        found.try_next().await?.map(convert::pull_request).transpose()
+    }
+
+    async fn update_pull_request(
+        &self,
+        repo: &RepoId,
+        id: PullRequestId,
+        changes: &UpdatePullRequest,
+    ) -> Result<PullRequest> {
+        let operation = self.operation("update_pull_request");
+        if changes.is_empty() {
+            return Err(operation.invalid("an update of a pull request must change something"));
+        }
+        if changes.title.as_ref().is_some_and(|title| title.trim().is_empty()) {
+            return Err(operation.invalid("a pull request needs a title"));
+        }
+        if changes.add_labels.is_some() || changes.remove_labels.is_some() {
+            return Err(unsupported("update_pull_request", NO_LABELS));
+        }
+        if changes.assignees.is_some() {
+            return Err(unsupported("update_pull_request", NO_ASSIGNEES));
+        }
+        if changes.draft == Some(true) {
+            self.needs("update_pull_request", since::DRAFTS, "drafts").await?;
+        }
+        self.with_version(&operation, repo, id, |now| {
+            // The server replaces all of it, so that what is to stay is sent back.
+            let reviewers = match &changes.reviewers {
+                Some(reviewers) => wire_reviewers(reviewers),
+                None => now.reviewers.iter().map(|reviewer| wire_reviewer(&reviewer.user.name)).collect(),
+            };
+            let target = match &changes.target_branch {
+                Some(target) => convert::full(target),
+                None => now.to_ref.id.clone(),
+            };
+            let body = WireUpdatePullRequest {
+                version: now.version,
+                title: changes.title.as_deref().unwrap_or(&now.title),
+                description: changes
+                    .description
+                    .as_deref()
+                    .or(now.description.as_deref())
+                    .unwrap_or_default(),
+                to_ref: WireNewRef { id: target, ..self.wire_ref_id(repo)? },
+                reviewers,
+                draft: changes.draft.or(now.draft),
+            };
+            self.pull_request_api(Method::PUT, repo, id, &[])?.json(&body)
+        })
+        .await
+    }
+
+    async fn close_pull_request(&self, repo: &RepoId, id: PullRequestId) -> Result<PullRequest> {
+        let operation = self.operation("close_pull_request");
+        self.change_state(&operation, repo, id, "decline", "DECLINED").await
+    }
+
+    async fn reopen_pull_request(&self, repo: &RepoId, id: PullRequestId) -> Result<PullRequest> {
+        let operation = self.operation("reopen_pull_request");
+        self.change_state(&operation, repo, id, "reopen", "OPEN").await
+    }
+
+    async fn merge_pull_request(
+        &self,
+        repo: &RepoId,
+        id: PullRequestId,
+        opts: &MergePullRequest,
+    ) -> Result<PullRequest> {
+        let operation = self.operation("merge_pull_request");
+        let later = opts.when.unwrap_or_default() == MergeWhen::ChecksPass;
+        if later {
+            self.needs("merge_pull_request", since::AUTO_MERGE, "merging once the checks pass").await?;
+            if opts.delete_source_branch == Some(true) {
+                return Err(unsupported(
+                    "merge_pull_request",
+                    "a merge that waits does not delete the source branch; delete it once the pull request is merged",
+                ));
+            }
+        }
+        let strategy = match opts.strategy {
+            Some(wanted) => self.strategy(&operation, repo, wanted).await?,
+            None => None,
+        };
+        let body = WireMerge {
+            message: opts.message.as_deref(),
+            strategy_id: strategy.as_deref(),
+            auto_merge: later.then_some(true),
+        };
+        let expected = opts.expected_head.as_ref();
+        let mut again = expected.is_some();
+        let done = loop {
+            let now = self.look_at_head(&operation, repo, id, expected).await?;
+            // A second merge would be refused as "not open": whoever lost the answer looks at the state instead.
+            let request = self
+                .pull_request_api(Method::POST, repo, id, &["merge"])?
+                .query("version", now.version)
+                .json(&body)?
+                .idempotency(Idempotency::NotIdempotent);
+            let error = match operation.send(request).await {
+                // Of a merge that waits, the answer may be empty.
+                Ok(_) if later => break self.look(&operation, repo, id).await?,
+                Ok(answer) => break answer.json::<WirePullRequest>()?,
+                Err(error) => error,
+            };
+            if operation.lost_an_answer() || error.is_in_doubt() {
+                match self.look(&operation, repo, id).await {
+                    Ok(now) if now.state == "MERGED" => break now,
+                    _ => return Err(error),
+                }
+            }
+            // Somebody was quicker with the pull request or its target. Without the head that the caller has seen, what
+            // would be merged now may be another thing.
+            let raced = is_out_of_date(&error) || error.server_code() == Some(MERGE_RACE);
+            if !raced || !std::mem::take(&mut again) {
+                return Err(error);
+            }
+        };
+        let mut merged = convert::pull_request(done)?;
+        merged.auto_merge = later.then_some(merged.state == PullRequestState::Open);
+        if opts.delete_source_branch == Some(true) {
+            self.delete_source(repo, &merged).await?;
+        }
+        Ok(merged)
+    }
+
+    async fn cancel_auto_merge(&self, repo: &RepoId, id: PullRequestId) -> Result<PullRequest> {
+        let operation = self.operation("cancel_auto_merge");
+        self.needs("cancel_auto_merge", since::AUTO_MERGE, "merging once the checks pass").await?;
+        let nothing = || {
+            let message = format!("the pull request #{id} does not wait to be merged");
+            operation.own(Error::new(ErrorKind::Conflict, message).with_delivery(Delivery::Answered))
+        };
+        let now = self.look(&operation, repo, id).await?;
+        match operation.send(self.pull_request_api(Method::GET, repo, id, &["auto-merge"])?).await {
+            Ok(answer) if answer.status() == StatusCode::NO_CONTENT => return Err(nothing()),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(nothing()),
+            Err(error) => return Err(error),
+        }
+        operation.send(self.pull_request_api(Method::DELETE, repo, id, &["auto-merge"])?).await?;
+        let mut now = convert::pull_request(now)?;
+        now.auto_merge = Some(false);
+        Ok(now)
+    }
+
+    async fn approve_pull_request(&self, repo: &RepoId, id: PullRequestId, opts: &Approve) -> Result<()> {
+        let operation = self.operation("approve_pull_request");
+        let now = self.look_at_head(&operation, repo, id, opts.expected_head.as_ref()).await?;
+        let request =
+            self.pull_request_api(Method::POST, repo, id, &["approve"])?.idempotency(Idempotency::Idempotent);
+        let Err(error) = operation.send(empty(request)?).await else { return Ok(()) };
+        // Authors may not approve their own; the server says it as a conflict.
+        let caller = self.known_identity().await.ok();
+        let is_own = now
+            .author
+            .is_some_and(|author| caller.is_some_and(|caller| caller.username.as_str() == author.user.name));
+        Err(match error.kind() {
+            ErrorKind::Conflict if is_own && now.state == "OPEN" => {
+                operation.own(with_kind(ErrorKind::PermissionDenied, &error))
+            }
+            _ => error,
+        })
+    }
+
+    async fn unapprove_pull_request(&self, repo: &RepoId, id: PullRequestId) -> Result<()> {
+        let operation = self.operation("unapprove_pull_request");
+        operation.send(self.pull_request_api(Method::DELETE, repo, id, &["approve"])?).await.map(drop)
+    }
+
+    async fn approvals(&self, repo: &RepoId, id: PullRequestId) -> Result<Approvals> {
+        self.look(&self.operation("approvals"), repo, id).await.map(convert::approvals)
+    }
+
+    async fn list_pull_request_files_page(
+        &self,
+        repo: &RepoId,
+        id: PullRequestId,
+        at: Option<&Cursor>,
+    ) -> Result<Page<FileDiff>> {
+        let operation = self.operation("list_pull_request_files");
+        // Not every version gives a second page: the first is asked for as large as servers make it.
+        let request = self.pull_request_api(Method::GET, repo, id, &["changes"])?.query("limit", 1000);
+        list_page(&operation, request, at, diff::change).await
+    }
+
+    async fn pull_request_diff(&self, repo: &RepoId, id: PullRequestId) -> Result<ByteStream> {
+        let request = self
+            .repo_api(Method::GET, repo, &["pull-requests", &format!("{id}.diff")])?
+            .header(ACCEPT, HeaderValue::from_static("*/*"));
+        self.operation("pull_request_diff").stream(request).await
+    }
+
+    async fn mergeability(&self, repo: &RepoId, id: PullRequestId) -> Result<Mergeability> {
+        let operation = self.operation("mergeability");
+        match operation.send(self.pull_request_api(Method::GET, repo, id, &["merge"])?).await {
+            Ok(answer) => Ok(convert::mergeability(answer.json::<WireMergeability>()?)),
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                Ok(Mergeability::blocked(MergeBlocker::new(MergeReason::NotOpen, error.message())))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn align_pull_request(&self, repo: &RepoId, id: PullRequestId, opts: &Align) -> Result<Alignment> {
+        match opts.strategy.unwrap_or_default() {
+            AlignStrategy::Rebase => self.rebase(repo, id, opts).await,
+            other => Err(unsupported(
+                "align_pull_request",
+                format!("Bitbucket has no call for {other:?}; merge the target in a clone and push"),
+            )),
+        }
+    }
+}
+
+pub(crate) const NO_LABELS: &str = "pull requests of Bitbucket have no labels";
+const NO_ASSIGNEES: &str = "pull requests of Bitbucket have reviewers, and no assignees";
+
+impl BitbucketDc {
+    /// Refuses what a pull request of this server cannot have.
+    async fn check_new(&self, new: &NewPullRequest) -> Result<()> {
+        const OPERATION: &str = "create_pull_request";
+        let at_merge = "Bitbucket decides that at the merge: give it to merge_pull_request";
+        if !new.labels.is_empty() {
+            return Err(unsupported(OPERATION, NO_LABELS));
+        }
+        if !new.assignees.is_empty() {
+            return Err(unsupported(OPERATION, NO_ASSIGNEES));
+        }
+        if new.squash == Some(true) || new.delete_source_branch == Some(true) {
+            return Err(unsupported(OPERATION, at_merge));
+        }
+        if new.draft {
+            self.needs(OPERATION, since::DRAFTS, "drafts").await?;
+        }
+        Ok(())
+    }
+
+    /// The reviewers whom the web interface would add: calls have to do it themselves. Those who are gone and the author
+    /// are left out, since the server refuses them.
+    async fn default_reviewers(
+        &self,
+        operation: &Operation,
+        repo: &RepoId,
+        new: &NewPullRequest,
+    ) -> Result<Vec<UserName>> {
+        let number = |repo: RepoId| async move {
+            let answer = operation.send(self.repo_api(Method::GET, &repo, &[])?).await?;
+            Ok::<_, Error>(answer.json::<WireRepository>()?.id)
+        };
+        let target = number(repo.clone()).await?;
+        let source = match &new.source_repository {
+            Some(fork) => number(fork.clone()).await?,
+            None => target,
+        };
+        let request = self
+            .module_api(Method::GET, "default-reviewers", repo, &["reviewers"])?
+            .query("sourceRepoId", source)
+            .query("targetRepoId", target)
+            .query("sourceRefId", convert::full(&new.source_branch))
+            .query("targetRefId", convert::full(&new.target_branch));
+        let answer = match operation.send(request).await {
+            Ok(answer) => answer,
+            // An administrator can switch off the part of the product that knows them.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let author = Caller::of(answer.headers()).map(|caller| caller.name);
+        let users = answer.json::<Vec<WireUser>>()?.into_iter().filter(|user| user.active != Some(false));
+        let names = users.filter_map(|user| UserName::new(user.name).ok());
+        Ok(names.filter(|name| Some(name) != author.as_ref()).collect())
+    }
+
+    fn wire_ref(&self, repo: &RepoId, branch: &BranchName) -> Result<WireNewRef> {
+        Ok(WireNewRef { id: convert::full(branch), ..self.wire_ref_id(repo)? })
+    }
+
+    fn wire_ref_id(&self, repo: &RepoId) -> Result<WireNewRef> {
+        let Place { key, slug } = self.place(repo)?;
+        let project = WireProjectKey { key: key.to_owned() };
+        Ok(WireNewRef { id: String::new(), repository: WireRefRepository { slug: slug.to_owned(), project } })
+    }
+
+    pub(crate) async fn look(
+        &self,
+        operation: &Operation,
+        repo: &RepoId,
+        id: PullRequestId,
+    ) -> Result<WirePullRequest> {
+        operation.send(self.pull_request_api(Method::GET, repo, id, &[])?).await?.json()
+    }
+
+    /// Sends a change for the version that is there, and once more for the one that someone else has made of it.
+    async fn with_version(
+        &self,
+        operation: &Operation,
+        repo: &RepoId,
+        id: PullRequestId,
+        request: impl Fn(&WirePullRequest) -> Result<ApiRequest> + Send,
+    ) -> Result<PullRequest> {
+        let now = self.look(operation, repo, id).await?;
+        let first = request(&now)?;
+        match operation.send(first).await {
+            Err(error) if is_out_of_date(&error) => {
+                let now = self.look(operation, repo, id).await?;
+                let second = request(&now)?;
+                operation.send(second).await?.read(convert::pull_request)
+            }
+            answer => answer?.read(convert::pull_request),
+        }
+    }
+
+    async fn change_state(
+        &self,
+        operation: &Operation,
+        repo: &RepoId,
+        id: PullRequestId,
+        action: &str,
+        wanted: &str,
+    ) -> Result<PullRequest> {
+        let now = self.look(operation, repo, id).await?;
+        if now.state == wanted {
+            return convert::pull_request(now);
+        }
+        let changed = self.with_version(operation, repo, id, |now| {
+            empty(self.pull_request_api(Method::POST, repo, id, &[action])?.query("version", now.version))
+        });
+        match changed.await {
+            Err(error) if operation.lost_an_answer() || error.is_in_doubt() => {
+                let now = self.look(operation, repo, id).await;
+                now.ok().filter(|now| now.state == wanted).map(convert::pull_request).ok_or(error)?
+            }
+            done => done,
+        }
+    }
+
+    /// The strategy of the server that puts commits together as asked; `None` where its own does.
+    async fn strategy(
+        &self,
+        operation: &Operation,
+        repo: &RepoId,
+        wanted: MergeStrategy,
+    ) -> Result<Option<String>> {
+        let request = self.repo_api(Method::GET, repo, &["settings", "pull-requests"])?;
+        let settings: WireSettings = operation.send(request).await?.json()?;
+        let Some(config) = settings.merge_config else { return Ok(None) };
+        let fits = |id: &str| id.starts_with("squash") == (wanted == MergeStrategy::Squash);
+        if config.default_strategy.is_some_and(|default| fits(&default.id)) {
+            return Ok(None);
+        }
+        let mut enabled = config.strategies.into_iter().filter(|known| known.enabled != Some(false));
+        match enabled.find(|known| fits(&known.id)) {
+            Some(known) => Ok(Some(known.id)),
+            None => Err(unsupported(
+                "merge_pull_request",
+                format!(
+                    "the repository allows no strategy of the kind {wanted:?}; see its settings, Merge strategies"
+                ),
+            )),
+        }
+    }
+
+    /// Deletes the branch that was merged, as it was merged.
+    async fn delete_source(&self, repo: &RepoId, merged: &PullRequest) -> Result<()> {
+        if merged.state != PullRequestState::Merged {
+            return Ok(());
+        }
+        let source = merged.source_repository.as_ref().unwrap_or(repo);
+        let opts = match &merged.head {
+            Some(head) => DeleteBranch::default().with_expected_head(head.clone()),
+            None => DeleteBranch::default(),
+        };
+        match self.delete_branch(source, &merged.source_branch, &opts).await {
+            // The server may be set to do it itself.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
+    /// The pull request, if its source is where the caller has seen it. After a push it takes a moment to follow.
+    pub(crate) async fn look_at_head(
+        &self,
+        operation: &Operation,
+        repo: &RepoId,
+        id: PullRequestId,
+        expected: Option<&Sha>,
+    ) -> Result<WirePullRequest> {
+        let mut waits = RESCOPE_WAITS.into_iter();
+        loop {
+            let now = self.look(operation, repo, id).await?;
+            let head = now.from_ref.latest_commit.as_deref();
+            let Some(expected) = expected.filter(|expected| Some(expected.as_str()) != head) else {
+                return Ok(now);
+            };
+            let shown = head.unwrap_or_default().to_owned();
+            let source = convert::pull_request(now)?;
+            let from = source.source_repository.as_ref().unwrap_or(repo);
+            let is_late = source.state == PullRequestState::Open
+                && self
+                    .branch(from, &source.source_branch)
+                    .await
+                    .is_ok_and(|branch| branch.head == *expected);
+            match waits.next().filter(|_| is_late) {
+                Some(wait) => operation.pause(wait).await?,
+                None => {
+                    let message = format!("the source branch is at {shown}, not at {expected}");
+                    let error = Error::new(ErrorKind::PreconditionFailed, message);
+                    return Err(operation.own(error.with_delivery(Delivery::Answered)));
+                }
+            }
+        }
+    }
+}
+
+/// How long a pull request may take to see a push to its source.
+const RESCOPE_WAITS: [std::time::Duration; 5] = [
+    std::time::Duration::from_millis(250),
+    std::time::Duration::from_millis(500),
+    std::time::Duration::from_secs(1),
+    std::time::Duration::from_secs(2),
+    std::time::Duration::from_secs(4),
+];
+
+fn wire_reviewers(names: &[UserName]) -> Vec<WireNewReviewer> {
+    names.iter().map(|name| wire_reviewer(name.as_str())).collect()
+}
+
+fn wire_reviewer(name: &str) -> WireNewReviewer {
+    WireNewReviewer { user: WireUserName { name: name.to_owned() } }
+}
+
+/// A write without a body has to be JSON all the same.
+pub(crate) fn empty(request: ApiRequest) -> Result<ApiRequest> {
+    request.json(&serde_json::Map::new())
+}
+
+/// Holds a pull request against what the list cannot be asked for.
+fn is_wanted(pull_request: &PullRequest, opts: &ListPullRequests) -> bool {
+    let same = |wanted: &Option<BranchName>, own: &BranchName| wanted.as_ref().is_none_or(|name| name == own);
+    same(&opts.source_branch, &pull_request.source_branch)
+        && same(&opts.target_branch, &pull_request.target_branch)
+        && opts.author.as_ref().is_none_or(|author| pull_request.author.as_ref() == Some(author))
+        && opts.updated_since.is_none_or(|since| pull_request.updated_at.is_some_and(|at| at >= since))
+}
