@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use scm_client::{Config, connect};
 use scm_core::{Error, Result, Scm};
+use scm_testkit::sim::SimError;
+use scm_testkit::sim::bitbucket_dc::BitbucketDcSim;
 use scm_testkit::sim::gitlab::GitLabSim;
 
 /// A connection and what reports say of it.
@@ -20,17 +22,49 @@ pub struct Connection {
     pub scm: Arc<dyn Scm>,
 }
 
-/// Open connections. The demonstration's simulator lives as long as this.
+/// Open connections. The demonstration's simulators live as long as this.
 #[derive(Debug)]
 pub struct Connections {
     /// The connections, in the file's order.
     pub list: Vec<Connection>,
-    demo: Option<GitLabSim>,
+    demo: Option<Demo>,
+}
+
+/// A simulated GitLab and a simulated Bitbucket Data Center on loopback, filled with small repositories.
+#[derive(Debug)]
+struct Demo {
+    gitlab: GitLabSim,
+    bitbucket_dc: BitbucketDcSim,
+}
+
+impl Demo {
+    async fn start() -> Result<Self> {
+        let failed = |error: SimError| {
+            Error::config(format!("the demonstration cannot start ({error}); it needs git in the PATH"))
+        };
+        let gitlab = GitLabSim::builder().context_path("/gitlab").seed_demo().start();
+        let bitbucket_dc = BitbucketDcSim::builder().context_path("/bitbucket").seed_demo().start();
+        Ok(Self { gitlab: gitlab.await.map_err(failed)?, bitbucket_dc: bitbucket_dc.await.map_err(failed)? })
+    }
+
+    fn config(&self) -> Result<String> {
+        let gitlab = self.gitlab.tokens().into_iter().next().map(|issued| issued.token);
+        let bitbucket_dc = self.bitbucket_dc.tokens().into_iter().next().map(|issued| issued.token);
+        let entry = |name: &str, url: String, token: Option<String>| match token {
+            Some(token) => Ok(format!(
+                "[[connection]]\nname = \"demo-{name}\"\nprovider = \"{name}\"\nurl = \"{url}\"\n\
+                 token = {{ value = \"{token}\" }}\n"
+            )),
+            None => Err(Error::config("the demonstration has no token")),
+        };
+        let mut config = entry("gitlab", self.gitlab.url(), gitlab)?;
+        config.push_str(&entry("bitbucket-dc", self.bitbucket_dc.url(), bitbucket_dc)?);
+        Ok(config)
+    }
 }
 
 impl Connections {
-    /// Reads a configuration, or starts the demonstration where there is none: a simulated GitLab on loopback, filled
-    /// with small repositories.
+    /// Reads a configuration, or starts the demonstration where there is none: a simulated server of each product.
     ///
     /// # Errors
     /// `Config` for what cannot be, naming it.
@@ -38,14 +72,8 @@ impl Connections {
         let (config, demo) = match config {
             Some(path) => (Config::load(path)?, None),
             None => {
-                let sim = GitLabSim::builder().context_path("/gitlab").seed_demo().start().await.map_err(
-                    |error| {
-                        Error::config(format!(
-                            "the demonstration cannot start ({error}); it needs git in the PATH"
-                        ))
-                    },
-                )?;
-                (Config::from_toml(&demo_config(&sim)?, "")?, Some(sim))
+                let demo = Demo::start().await?;
+                (Config::from_toml(&demo.config()?, "")?, Some(demo))
             }
         };
         let open = |connection: &scm_client::ConnectionConfig| {
@@ -67,20 +95,11 @@ impl Connections {
 
     /// Ends the demonstration.
     pub async fn close(self) {
-        if let Some(sim) = self.demo {
-            sim.shutdown().await;
+        if let Some(Demo { gitlab, bitbucket_dc }) = self.demo {
+            gitlab.shutdown().await;
+            bitbucket_dc.shutdown().await;
         }
     }
-}
-
-fn demo_config(sim: &GitLabSim) -> Result<String> {
-    let token =
-        sim.tokens().into_iter().next().ok_or_else(|| Error::config("the demonstration has no token"))?;
-    Ok(format!(
-        "[[connection]]\nname = \"demo-gitlab\"\nprovider = \"gitlab\"\nurl = \"{}\"\ntoken = {{ value = \"{}\" }}\n",
-        sim.url(),
-        token.token
-    ))
 }
 
 /// The one place of the programs that reads the environment.

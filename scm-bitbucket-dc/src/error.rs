@@ -18,8 +18,8 @@ const DENIED: &str = "x-authentication-denied-reason";
 pub(crate) const CAPTCHA: &str = "CaptchaRequiredAuthenticationException";
 /// Server code of a second pull request for the same branches.
 pub(crate) const DUPLICATE: &str = "DuplicatePullRequestException";
-/// Server code of a version that is not the latest.
-pub(crate) const OUT_OF_DATE: &str = "PullRequestOutOfDateException";
+/// Server code of a merge that was refused.
+const VETOED: &str = "PullRequestMergeVetoedException";
 /// Server code of a target that moved during the merge.
 pub(crate) const MERGE_RACE: &str = "MergeException";
 
@@ -97,17 +97,24 @@ struct Said {
     message: String,
     /// The exception's name without its package, which older servers call otherwise.
     code: Option<String>,
+    /// All that stands against it is a missing right; told by words, in English only.
+    by_permission: bool,
 }
 
 impl Said {
     fn read(answer: &ErrorAnswer<'_>) -> Self {
         let Ok(body) = serde_json::from_slice::<WireErrors>(answer.body) else {
-            return Self { message: answer.text(), code: None };
+            return Self { message: answer.text(), code: None, by_permission: false };
         };
         let code = body.errors.iter().find_map(|error| error.exception_name.as_deref());
         let code = code.and_then(|name| name.rsplit('.').next()).map(str::to_owned);
         let lines: Vec<String> = body.errors.iter().flat_map(lines).chain(body.message).collect();
-        Self { message: lines.join("; "), code }
+        let mut vetoes = body.errors.iter().flat_map(|error| &error.vetoes).peekable();
+        let about = |veto: &WireVeto| {
+            veto.summary_message.as_ref().is_some_and(|text| text.to_lowercase().contains("permission"))
+        };
+        let by_permission = vetoes.peek().is_some() && vetoes.all(about);
+        Self { message: lines.join("; "), code, by_permission }
     }
 }
 
@@ -148,6 +155,7 @@ fn classify(answer: &ErrorAnswer<'_>, said: &Said) -> ErrorKind {
         404 => NotFound,
         400 if code == "DuplicateRefException" => Conflict,
         409 if code.contains("Archived") || said.message.contains("archived") => PermissionDenied,
+        409 if code == VETOED && said.by_permission => PermissionDenied,
         409 if matches!(code, "EmptyPullRequestException" | "InvalidPullRequestReviewersException") => {
             InvalidInput
         }

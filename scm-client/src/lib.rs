@@ -6,6 +6,8 @@ mod source;
 
 pub use config::{AgentConfig, Config, ConnectionConfig, NetworkConfig};
 pub use registry::{Factory, Registry, connect};
+#[cfg(feature = "bitbucket-dc")]
+pub use scm_bitbucket_dc as bitbucket_dc;
 pub use scm_core as core;
 #[cfg(feature = "gitlab")]
 pub use scm_gitlab as gitlab;

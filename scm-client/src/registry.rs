@@ -39,15 +39,44 @@ impl Registry {
         let registry = Self { factories: BTreeMap::new() };
         #[cfg(feature = "gitlab")]
         let registry = registry.with_gitlab();
+        #[cfg(feature = "bitbucket-dc")]
+        let registry = registry.with_bitbucket_dc();
         registry
     }
 
     #[cfg(feature = "gitlab")]
     fn with_gitlab(mut self) -> Self {
         self.register("gitlab", |config, transport, credentials| {
+            if config.username.is_some() || config.project_key.is_some() {
+                return Err(Error::config("username and project_key are for bitbucket-dc; take them out"));
+            }
             let url = config.url.as_deref().unwrap_or(scm_gitlab::GITLAB_COM);
             let settings = scm_gitlab::GitLabConfig::new(url, credentials)?;
             Ok(Arc::new(scm_gitlab::GitLab::new(settings, transport)?))
+        });
+        self
+    }
+
+    #[cfg(feature = "bitbucket-dc")]
+    fn with_bitbucket_dc(mut self) -> Self {
+        self.register("bitbucket-dc", |config, transport, credentials| {
+            let url = config.url.as_deref();
+            let url = url.ok_or_else(|| {
+                Error::config(
+                    "the url is missing; give the server's root, such as https://bitbucket.company.com",
+                )
+            })?;
+            let mut settings = scm_bitbucket_dc::BitbucketDcConfig::new(url, credentials)?;
+            let named = |what: &str, error: Error| Error::config(format!("{what}: {}", error.message()));
+            if let Some(username) = &config.username {
+                let username = username.parse().map_err(|error| named("username", error))?;
+                settings = settings.with_username(username);
+            }
+            if let Some(key) = &config.project_key {
+                let key = key.parse().map_err(|error| named("project_key", error))?;
+                settings = settings.with_project_key(key).map_err(|error| named("project_key", error))?;
+            }
+            Ok(Arc::new(scm_bitbucket_dc::BitbucketDc::new(settings, transport)?))
         });
         self
     }
@@ -81,8 +110,9 @@ impl Registry {
         let Some(factory) = self.factories.get(&config.provider) else {
             let known: Vec<_> = self.factories.keys().map(String::as_str).collect();
             let hint = match config.provider.as_str() {
-                "bitbucket-dc" => "is not built yet".to_owned(),
-                "gitlab" => "is not compiled in; turn on the feature 'gitlab' of scm-client".to_owned(),
+                name @ ("bitbucket-dc" | "gitlab") => {
+                    format!("is not compiled in; turn on the feature '{name}' of scm-client")
+                }
                 _ => format!("is not known; known are: {}", known.join(", ")),
             };
             return Err(Error::config(format!("the provider '{}' {hint}", config.provider)));
@@ -192,6 +222,13 @@ mod tests {
         assert_eq!(scm.provider(), "gitlab");
         assert!(format!("{scm:?}").contains("https://gitlab.com/"));
         assert!(!format!("{scm:?}").contains("s3cret"));
+        let scm = try_connect(
+            "provider = \"bitbucket-dc\"\nurl = \"https://git.company.com/bitbucket\"\nusername = \"svc-scm\"\n\
+             project_key = \"PROJ\"\ntoken = { env = \"GOOD\" }",
+        )
+        .unwrap();
+        assert_eq!(scm.provider(), "bitbucket-dc");
+        assert!(!format!("{scm:?}").contains("s3cret"));
     }
 
     #[test]
@@ -202,8 +239,21 @@ mod tests {
             ("provider = \"gitlab\"\ntoken = { env = \"UNSET\" }".to_owned(), "variable UNSET is not set"),
             ("provider = \"gitlab\"\ntoken = { value = \" \" }".to_owned(), "empty"),
             ("provider = \"gitlab\"\ntoken = \"agent\"".to_owned(), "route 'agent'"),
-            (format!("provider = \"gitea\"\n{token}"), "known are: gitlab"),
-            (format!("provider = \"bitbucket-dc\"\n{token}"), "not built yet"),
+            (format!("provider = \"gitea\"\n{token}"), "known are: bitbucket-dc, gitlab"),
+            (format!("provider = \"bitbucket-dc\"\n{token}"), "the url is missing"),
+            (
+                format!("provider = \"bitbucket-dc\"\nurl = \"https://h/projects/X\"\n{token}"),
+                "root, https://h",
+            ),
+            (
+                format!("provider = \"bitbucket-dc\"\nurl = \"https://h\"\nproject_key = \"A/b\"\n{token}"),
+                "project_key: ",
+            ),
+            (
+                format!("provider = \"bitbucket-dc\"\nurl = \"https://h\"\nusername = \"a b\"\n{token}"),
+                "username: ",
+            ),
+            (format!("provider = \"gitlab\"\nproject_key = \"A\"\n{token}"), "for bitbucket-dc"),
             (format!("provider = \"gitlab\"\nroute = \"proxy\"\n{token}"), "not built yet"),
             (format!("provider = \"gitlab\"\nnetwork = {{ no_proxy = \"x\" }}\n{token}"), "proxy settings"),
             (

@@ -22,6 +22,10 @@ pub struct Capabilities {
     pub tags: bool,
     /// Namespaces can be listed.
     pub namespaces: bool,
+    /// Namespaces can be inside of others.
+    pub namespace_with_parent: bool,
+    /// A repository listing can be of what changed since a time.
+    pub repository_list_with_changed_since: bool,
     /// A repository listing can be cut into ranges that are read at the same time.
     pub repository_list_with_partitions: bool,
     /// Archives can be read.
@@ -38,6 +42,8 @@ pub struct Capabilities {
     pub pull_request_reviewers: bool,
     /// The source branch can be in a fork.
     pub pull_request_from_fork: bool,
+    /// How it will be merged (squash, deleting the source) can be set on a pull request.
+    pub pull_request_with_merge_options: bool,
     /// The server can merge once the checks pass.
     pub pull_request_auto_merge: bool,
     /// Approvals can be given and read.

@@ -111,6 +111,8 @@ impl Scm for GitLab {
         can.branch_protection = true;
         can.tags = true;
         can.namespaces = true;
+        can.namespace_with_parent = true;
+        can.repository_list_with_changed_since = true;
         can.repository_list_with_partitions = true;
         can.archive = true;
         can.commit_compare = true;
@@ -119,6 +121,7 @@ impl Scm for GitLab {
         can.pull_request_assignees = true;
         can.pull_request_reviewers = true;
         can.pull_request_from_fork = true;
+        can.pull_request_with_merge_options = true;
         can.pull_request_auto_merge = true;
         can.pull_request_approvals = true;
         can.pull_request_diff = true;

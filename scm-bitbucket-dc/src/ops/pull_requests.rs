@@ -237,6 +237,7 @@ impl PullRequests for BitbucketDc {
         };
         let body = WireMerge {
             message: opts.message.as_deref(),
+            auto_subject: opts.message.is_some().then_some("false"),
             strategy_id: strategy.as_deref(),
             auto_merge: later.then_some(true),
         };

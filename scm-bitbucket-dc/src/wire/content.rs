@@ -7,7 +7,6 @@ use super::{WirePage, WireTime};
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WireBranch {
     pub(crate) id: String,
-    pub(crate) display_id: Option<String>,
     pub(crate) latest_commit: Option<String>,
     #[serde(alias = "default")]
     pub(crate) is_default: Option<bool>,

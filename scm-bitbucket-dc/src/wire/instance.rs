@@ -47,7 +47,6 @@ pub(crate) struct WireProperties {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WireUser {
     pub(crate) name: String,
-    pub(crate) slug: Option<String>,
     pub(crate) id: Option<u64>,
     pub(crate) display_name: Option<String>,
     pub(crate) email_address: Option<String>,

@@ -114,6 +114,9 @@ pub(crate) struct WireVersion {
 pub(crate) struct WireMerge<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<&'a str>,
+    /// `false` as text: the message is the whole of it, without the line that the server would put before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) auto_subject: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) strategy_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -78,7 +78,8 @@ impl BitbucketDcFixture {
     fn grant(&self, repo: &str, user: &str, role: Role) -> Result<()> {
         let project = repo.split('/').next().unwrap_or_default();
         match role {
-            Role::None => Ok(()),
+            // Below reading there is nothing.
+            Role::None | Role::Guest => Ok(()),
             Role::Read => Ok(self.sim.add_member(repo, user, sim::Role::Read)?),
             Role::Write => Ok(self.sim.add_member(repo, user, sim::Role::Write)?),
             Role::Maintain => Ok(self.sim.add_member(repo, user, sim::Role::Admin)?),
@@ -235,7 +236,7 @@ impl Fixture for BitbucketDcFixture {
         }
         let mut ids = Vec::new();
         for job in jobs {
-            let id = JobId::new(format!("{sha}/{}", job.name))?;
+            let id = JobId::new(format!("{sha}/{}", job.name.replace(' ', "+")))?;
             self.set_job(repo, &id, job.state.clone()).await?;
             ids.push(id);
         }
@@ -250,13 +251,13 @@ impl Fixture for BitbucketDcFixture {
         let state = match state {
             CheckState::Success => "SUCCESSFUL",
             CheckState::Failed => "FAILED",
-            CheckState::Running => "INPROGRESS",
+            CheckState::Pending | CheckState::Running => "INPROGRESS",
             CheckState::Cancelled => "CANCELLED",
             other => {
                 return Err(Stop::unavailable(format!("a build status of Bitbucket is never {other}")));
             }
         };
-        let (name, sha, key) = (repo.path.to_string(), sha.to_owned(), key.to_owned());
+        let (name, sha, key) = (repo.path.to_string(), sha.to_owned(), key.replace('+', " "));
         // A merge that waits for it may follow.
         self.blocking(move |sim| sim.set_build(&name, &sha, &key, state)).await
     }

@@ -20,6 +20,8 @@ cases! {
     merge_holds_the_expected_head [PullRequests::merge_pull_request];
     merge_can_squash [PullRequests::merge_pull_request];
     merge_can_delete_the_source [PullRequests::merge_pull_request];
+    merge_follows_the_options_of_the_pull_request [PullRequests::create_pull_request,
+        PullRequests::merge_pull_request] needs pull_request_with_merge_options, else merge_options_are_refused;
     merge_refuses_what_cannot_be_merged [PullRequests::merge_pull_request, PullRequests::mergeability];
     merge_by_who_may_not_is_denied [PullRequests::merge_pull_request];
     a_merged_one_stays_merged [PullRequests::close_pull_request, PullRequests::reopen_pull_request];
@@ -128,18 +130,36 @@ pub async fn merge_can_squash(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
-/// By the merge's own option, and by that of the pull request.
+/// By the merge's own option.
 pub async fn merge_can_delete_the_source(ctx: &Ctx) -> Result<()> {
     let (repo, pull) = with_pull_request(ctx, RepoSpec::new()).await?;
     merge(ctx, &repo, &pull, MergePullRequest::default().with_delete_source_branch(true)).await?;
-    let (source, _) = topic(ctx, &repo, "second").await?;
+    gone(ctx, &repo, &pull.source_branch).await
+}
+
+async fn gone(ctx: &Ctx, repo: &Repo, name: &BranchName) -> Result<()> {
+    let ask = || ctx.scm.branches().branch_exists(&repo.id, name);
+    until(&format!("{name} after the merge"), ask, |there| !there).await.map(drop)
+}
+
+/// By what was set when it was opened.
+pub async fn merge_follows_the_options_of_the_pull_request(ctx: &Ctx) -> Result<()> {
+    let repo = ctx.repository().await?;
+    let (source, _) = topic(ctx, &repo, "topic").await?;
     let new =
-        NewPullRequest::new(source.clone(), repo.default_branch.clone(), "Second").deleting_source_branch();
-    let second = ctx.scm.pull_requests().create_pull_request(&repo.id, &new).await?.value;
-    merge(ctx, &repo, &second, MergePullRequest::default()).await?;
-    for name in [&pull.source_branch, &source] {
-        let ask = || ctx.scm.branches().branch_exists(&repo.id, name);
-        until(&format!("{name} after the merge"), ask, |there| !there).await?;
+        NewPullRequest::new(source.clone(), repo.default_branch.clone(), "Set").deleting_source_branch();
+    let pull = ctx.scm.pull_requests().create_pull_request(&repo.id, &new).await?.value;
+    merge(ctx, &repo, &pull, MergePullRequest::default()).await?;
+    gone(ctx, &repo, &source).await
+}
+
+/// The other half of the case about options: none is silently lost.
+pub async fn merge_options_are_refused(ctx: &Ctx) -> Result<()> {
+    let repo = ctx.repository().await?;
+    let (source, _) = topic(ctx, &repo, "topic").await?;
+    let new = || NewPullRequest::new(source.clone(), repo.default_branch.clone(), "Set");
+    for new in [new().deleting_source_branch(), new().squashed()] {
+        ctx.unsupported(ctx.scm.pull_requests().create_pull_request(&repo.id, &new).await)?;
     }
     Ok(())
 }

@@ -20,7 +20,10 @@ cases! {
     the_list_knows_roles [Repositories::list_repositories_page];
     the_list_leaves_archived_ones_out [Repositories::list_repositories_page];
     the_list_can_be_of_one_namespace [Repositories::list_repositories_page];
-    the_list_can_be_of_what_changed [Repositories::list_repositories_page];
+    the_list_goes_into_namespaces_below [Repositories::list_repositories_page]
+        needs namespace_with_parent, else a_parent_is_refused;
+    the_list_can_be_of_what_changed [Repositories::list_repositories_page]
+        needs repository_list_with_changed_since, else what_changed_is_refused;
     the_list_can_be_searched [Repositories::list_repositories_page];
     the_list_can_be_taken_up_again [Repositories::list_repositories_page];
     a_foreign_cursor_is_refused [Repositories::list_repositories_page];
@@ -30,7 +33,7 @@ cases! {
     namespaces_are_listed [Repositories::list_namespaces_page, RepositoriesExt::list_namespaces]
         needs namespaces, else namespaces_are_refused;
     namespaces_can_be_searched_and_taken_up_again [Repositories::list_namespaces_page]
-        needs namespaces, else namespaces_are_refused;
+        needs namespace_with_parent, else a_parent_is_refused;
 }
 
 /// The provider as a user who is a member of exactly these repositories.
@@ -152,7 +155,7 @@ pub async fn the_list_leaves_archived_ones_out(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
-/// One namespace with everything below it, and memberships only, as without one.
+/// One namespace, and memberships only, as without one.
 pub async fn the_list_can_be_of_one_namespace(ctx: &Ctx) -> Result<()> {
     let outer = ctx.fixture.namespace(&ctx.unique(), None).await?;
     let above = ctx.repository_with(RepoSpec::new().in_namespace(outer.clone())).await?;
@@ -165,7 +168,14 @@ pub async fn the_list_can_be_of_one_namespace(ctx: &Ctx) -> Result<()> {
     let missing = NamespaceId::new(format!("{}-is-not-there", ctx.unique()))?;
     let page = scm.repositories().list_repositories_page(&inside(&missing), None).await;
     ctx.refused(page, &[ErrorKind::NotFound])?;
+    Ok(())
+}
 
+/// A namespace with everything below it.
+pub async fn the_list_goes_into_namespaces_below(ctx: &Ctx) -> Result<()> {
+    let outer = ctx.fixture.namespace(&ctx.unique(), None).await?;
+    let above = ctx.repository_with(RepoSpec::new().in_namespace(outer.clone())).await?;
+    let inside = |namespace: &NamespaceId| ListRepositories::default().with_namespace(namespace.clone());
     let inner = ctx.fixture.namespace(&ctx.unique(), Some(&outer)).await?;
     let below = ctx.repository_with(RepoSpec::new().in_namespace(inner.clone())).await?;
     let scm = member_of(ctx, &[(&above, Role::Write), (&below, Role::Write)]).await?;
@@ -178,6 +188,19 @@ pub async fn the_list_can_be_of_one_namespace(ctx: &Ctx) -> Result<()> {
     .await?;
     let pages = pages.into_iter().map(|page| page.into_iter().map(|repo| repo.id).collect()).collect();
     pages_hold(pages, 1, &sorted([&above, &below]))
+}
+
+/// The other half of the cases about namespaces in others.
+pub async fn a_parent_is_refused(ctx: &Ctx) -> Result<()> {
+    let parent = ctx.fixture.namespace(&ctx.unique(), None).await?;
+    let below = ListNamespaces::default().with_parent(parent);
+    ctx.unsupported(ctx.scm.repositories().list_namespaces_page(&below, None).await)
+}
+
+/// The other half of the case about what changed.
+pub async fn what_changed_is_refused(ctx: &Ctx) -> Result<()> {
+    let opts = ListRepositories::default().with_changed_since("2001-02-03T04:05:06Z".parse()?);
+    ctx.unsupported(ctx.scm.repositories().list_repositories_page(&opts, None).await)
 }
 
 /// Changed at or after a time.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use scm_core::{
-    BranchName, Ensured, Error, ErrorKind, FileChange, FilePath, ListPullRequests, Marker, NewCommit,
-    NewPullRequest, OperationId, PullRequest, PullRequestState, PullRequestsExt as _, Result, Revision, Scm,
-    Sha,
+    BranchName, Capabilities, Ensured, Error, ErrorKind, FileChange, FilePath, ListPullRequests, Marker,
+    NewCommit, NewPullRequest, OperationId, PullRequest, PullRequestState, PullRequestsExt as _, Result,
+    Revision, Scm, Sha,
 };
 use scm_examples::analysis::edit;
 use scm_examples::analysis::explain::{Explanation, branch_name, explain};
@@ -57,10 +57,12 @@ pub(crate) async fn all(
     progress: &Progress,
 ) -> Vec<Done> {
     let bar = progress.bar(&format!("{}: writing", connection.name), Some(work.len()));
+    // A server that cannot be asked fails the work itself, which says so.
+    let can = connection.scm.capabilities().await.unwrap_or_default();
     let mut done = Vec::with_capacity(work.len());
     for work in &work {
         bar.set_message(work.repository.path.to_string());
-        let job = Job { scm: connection.scm.as_ref(), work, explanation: describe(work) };
+        let job = Job { scm: connection.scm.as_ref(), can: &can, work, explanation: describe(work) };
         let ending = job.run(dry_run, left).await.unwrap_or_else(Ending::Failed);
         done.push(Done {
             repository: work.repository.repository.clone(),
@@ -85,6 +87,7 @@ fn describe(work: &Work<'_>) -> Explanation {
 
 struct Job<'a> {
     scm: &'a dyn Scm,
+    can: &'a Capabilities,
     work: &'a Work<'a>,
     explanation: Explanation,
 }
@@ -112,9 +115,11 @@ impl Job<'_> {
         }
         self.commit(&branch, changes).await?;
         let planned = self.work.repository;
-        let new = NewPullRequest::new(branch, planned.target.clone(), &self.explanation.title)
-            .with_description(&self.explanation.body)
-            .deleting_source_branch();
+        let mut new = NewPullRequest::new(branch, planned.target.clone(), &self.explanation.title)
+            .with_description(&self.explanation.body);
+        if self.can.pull_request_with_merge_options {
+            new = new.deleting_source_branch();
+        }
         let Ensured { value, change, .. } =
             self.scm.pull_requests().ensure_pull_request(&planned.repository, &new).await?;
         self.comment(&value).await?;

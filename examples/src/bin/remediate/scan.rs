@@ -1,11 +1,11 @@
 //! Reading: repositories, their manifests, and what is wrong in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use scm_core::{
     ArchivedFilter, Branch, CallOptions, ContentsExt as _, EntryKind, Error, ErrorKind, ListRepositories,
-    ListTree, Priority, RepositoriesExt as _, Repository, Result, Revision, Role, Scm,
+    ListTree, Priority, RepoId, RepositoriesExt as _, Repository, Result, Revision, Role, Scm,
 };
 use scm_examples::analysis::files::FileKind;
 use scm_examples::analysis::{Analysis, analyse};
@@ -45,13 +45,15 @@ impl Scan<'_> {
         let repositories: Vec<_> =
             scm.repositories().list_repositories(opts).inspect(|_| bar.inc(1)).try_collect().await?;
         bar.finish_and_clear();
+        let writable = writable(scm.as_ref(), &repositories).await?;
 
         let bar = self.progress.bar(&format!("{}: reading", self.connection.name), Some(repositories.len()));
         let looks = repositories.into_iter().map(|repository| {
-            let (scm, bar) = (&scm, &bar);
+            let (scm, bar, writable) = (&scm, &bar, &writable);
             async move {
                 bar.set_message(repository.path.to_string());
-                let found = self.look(scm.as_ref(), repository).await;
+                let read_only = read_only(&repository, writable.as_ref());
+                let found = self.look(scm.as_ref(), repository, read_only).await;
                 bar.inc(1);
                 found
             }
@@ -61,9 +63,9 @@ impl Scan<'_> {
         Ok(found)
     }
 
-    async fn look(&self, scm: &dyn Scm, repository: Repository) -> Found {
+    async fn look(&self, scm: &dyn Scm, repository: Repository, read_only: Option<&'static str>) -> Found {
         let mut found = Found {
-            read_only: read_only(&repository),
+            read_only,
             repository,
             target: None,
             files: BTreeMap::new(),
@@ -110,10 +112,22 @@ impl Scan<'_> {
     }
 }
 
-fn read_only(repository: &Repository) -> Option<&'static str> {
+/// What may be written, where the server does not tell the role on each repository.
+async fn writable(scm: &dyn Scm, repositories: &[Repository]) -> Result<Option<BTreeSet<RepoId>>> {
+    if repositories.iter().all(|repository| repository.role.is_some()) {
+        return Ok(None);
+    }
+    let opts = ListRepositories::default().with_min_role(Role::Write);
+    let ids = scm.repositories().list_repositories(opts).map_ok(|repository| repository.id);
+    ids.try_collect().await.map(Some)
+}
+
+fn read_only(repository: &Repository, writable: Option<&BTreeSet<RepoId>>) -> Option<&'static str> {
     if repository.archived == Some(true) {
         Some("archived")
-    } else if repository.role.is_some_and(|role| role < Role::Write) {
+    } else if repository.role.is_some_and(|role| role < Role::Write)
+        || writable.is_some_and(|writable| !writable.contains(&repository.id))
+    {
         Some("no write permission")
     } else {
         None

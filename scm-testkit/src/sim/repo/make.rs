@@ -43,8 +43,10 @@ impl Repo {
             date: "1767348245 +0100".to_owned(),
         };
         let tree = self.write_tree(None, &changes)?;
+        // Named after it, so that no two repositories have a commit in common.
+        let message = format!("Initial commit of {name}");
         let commit =
-            NewCommit { tree: &tree, parents: &[], message: "Initial commit", author: &who, committer: &who };
+            NewCommit { tree: &tree, parents: &[], message: &message, author: &who, committer: &who };
         let id = self.write_commit(&commit)?;
         self.set_ref(&format!("refs/heads/{branch}"), &id)
     }
