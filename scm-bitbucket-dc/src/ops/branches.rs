@@ -7,36 +7,22 @@ use scm_core::{
     ListBranches, ListTags, NewTag, Page, Pages, RepoId, Result, Revision, Sha, Tag, TagName,
 };
 
+use serde::de::DeserializeOwned;
+
 use crate::client::{BitbucketDc, page_size, reference};
 use crate::convert;
 use crate::page::list_page;
 use crate::wire::{
-    WireBranch, WireCreateBranch, WireCreateTag, WireDeleteBranch, WireMatcher, WireRestriction,
+    WireBranch, WireCreateBranch, WireCreateTag, WireDeleteBranch, WireMatcher, WireRestriction, WireTag,
 };
 
 #[async_trait]
 impl Branches for BitbucketDc {
     async fn branch(&self, repo: &RepoId, name: &BranchName) -> Result<Branch> {
-        // There is no call for one branch, and the filter is a text that names hold.
-        let pages = Pages::new(None, None, |at| async move {
-            let operation = self.operation("branch");
-            let request = self
-                .repo_api(Method::GET, repo, &["branches"])?
-                .query("filterText", name)
-                .query("boostMatches", true)
-                .query("limit", page_size(&operation, None)?);
-            list_page(&operation, request, at.as_ref(), Ok::<WireBranch, _>).await
-        });
         let full = convert::full(name);
-        let mut found = pages.items(None).try_filter(|wire| future::ready(wire.id == full)).boxed();
-        match found.try_next().await? {
-            Some(wire) => convert::branch(wire),
-            None => {
-                let message = format!("there is no branch '{name}'");
-                let error = Error::new(ErrorKind::NotFound, message).with_delivery(Delivery::Answered);
-                Err(self.operation("branch").own(error))
-            }
-        }
+        self.exact("branch", repo, "branches", name.as_str(), move |wire: &WireBranch| wire.id == full)
+            .await
+            .and_then(convert::branch)
     }
 
     async fn list_branches_page(
@@ -132,8 +118,10 @@ impl Branches for BitbucketDc {
     }
 
     async fn tag(&self, repo: &RepoId, name: &TagName) -> Result<Tag> {
-        let segments: Vec<_> = ["tags"].into_iter().chain(name.as_str().split('/')).collect();
-        self.operation("tag").send(self.repo_api(Method::GET, repo, &segments)?).await?.read(convert::tag)
+        let full = format!("refs/tags/{name}");
+        self.exact("tag", repo, "tags", name.as_str(), move |wire: &WireTag| wire.id == full)
+            .await
+            .and_then(convert::tag)
     }
 
     async fn list_tags_page(&self, repo: &RepoId, opts: &ListTags, at: Option<&Cursor>) -> Result<Page<Tag>> {
@@ -173,6 +161,31 @@ impl Branches for BitbucketDc {
 }
 
 impl BitbucketDc {
+    /// The one of a list that is meant. There is no call for one branch, that for one tag takes no name with a slash, and
+    /// the filter is a text that names hold.
+    async fn exact<W: DeserializeOwned + Send + Unpin + 'static>(
+        &self,
+        operation: &'static str,
+        repo: &RepoId,
+        list: &'static str,
+        name: &str,
+        is_it: impl Fn(&W) -> bool + Send + Sync,
+    ) -> Result<W> {
+        let pages = Pages::new(None, None, |at| async move {
+            let operation = self.operation(operation);
+            let request = self
+                .repo_api(Method::GET, repo, &[list])?
+                .query("filterText", name)
+                .query("limit", page_size(&operation, None)?);
+            list_page(&operation, request, at.as_ref(), Ok::<W, _>).await
+        });
+        let mut found = pages.items(None).try_filter(|wire| future::ready(is_it(wire))).boxed();
+        found.try_next().await?.ok_or_else(|| {
+            let error = Error::new(ErrorKind::NotFound, format!("there is no {operation} '{name}'"));
+            self.operation(operation).own(error.with_delivery(Delivery::Answered))
+        })
+    }
+
     /// The name of the default branch; `None` where the repository has none yet.
     pub(crate) async fn default_branch_name(
         &self,

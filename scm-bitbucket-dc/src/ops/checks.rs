@@ -154,6 +154,7 @@ impl Checks for BitbucketDc {
             details: report.details.as_deref(),
             result: report.passed.map(|passed| if passed { "PASS" } else { "FAIL" }),
             link: report.url.as_ref().map(Url::as_str),
+            data: [],
         };
         operation.send(api(Method::PUT, &[])?.json(&body)?).await?;
         operation.send(api(Method::DELETE, &["annotations"])?).await?;

@@ -95,18 +95,27 @@ impl Commits for BitbucketDc {
         });
         let mut out = Comparison::default();
         (out.commits, out.truncated) = bounded(commits).await?;
-        let direct = opts.direct == Some(true);
-        if direct && new_in.is_some() {
-            return Err(unsupported(
-                "compare",
-                "Bitbucket compares trees of two repositories with their merge base only",
-            ));
+        if opts.direct == Some(true) {
+            if new_in.is_some() {
+                return Err(unsupported(
+                    "compare",
+                    "Bitbucket compares trees of two repositories with their merge base only",
+                ));
+            }
+            let changes = Pages::new(None, Some(COMPARED_PAGES), |at| {
+                let request = self.repo_api(Method::GET, repo, &["changes"]);
+                let (operation, old, new) = (&operation, &old, &new);
+                async move {
+                    let request = request?.query("since", old).query("until", new);
+                    let request = request.query("limit", page_size(operation, None)?);
+                    list_page(operation, request, at.as_ref(), diff::change).await
+                }
+            });
+            let (files, more) = bounded(changes).await?;
+            (out.files, out.truncated) = (files, out.truncated || more);
+            return Ok(out);
         }
-        let request = if direct {
-            self.repo_api(Method::GET, repo, &["diff"])?.query("since", &old).query("until", &new)
-        } else {
-            between(self.repo_api(Method::GET, base, &["compare", "diff"])?)
-        };
+        let request = between(self.repo_api(Method::GET, base, &["compare", "diff"])?);
         let wire: WireDiff = operation.send(request).await?.json()?;
         out.truncated |= wire.truncated == Some(true);
         out.files = wire.diffs.into_iter().map(diff::file).collect::<Result<_>>()?;

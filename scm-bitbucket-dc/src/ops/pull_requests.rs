@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, future};
-use http::header::{ACCEPT, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 use scm_core::pipeline::{ApiRequest, Idempotency, Operation};
 use scm_core::{
@@ -303,7 +303,7 @@ impl PullRequests for BitbucketDc {
         let now = self.look_at_head(&operation, repo, id, opts.expected_head.as_ref()).await?;
         let request =
             self.pull_request_api(Method::POST, repo, id, &["approve"])?.idempotency(Idempotency::Idempotent);
-        let Err(error) = operation.send(empty(request)?).await else { return Ok(()) };
+        let Err(error) = operation.send(empty(request)).await else { return Ok(()) };
         // Authors may not approve their own; the server says it as a conflict.
         let caller = self.known_identity().await.ok();
         let is_own = now
@@ -477,7 +477,8 @@ impl BitbucketDc {
             return convert::pull_request(now);
         }
         let changed = self.with_version(operation, repo, id, |now| {
-            empty(self.pull_request_api(Method::POST, repo, id, &[action])?.query("version", now.version))
+            let request = self.pull_request_api(Method::POST, repo, id, &[action])?;
+            Ok(empty(request.query("version", now.version)))
         });
         match changed.await {
             Err(error) if operation.lost_an_answer() || error.is_in_doubt() => {
@@ -583,9 +584,9 @@ fn wire_reviewer(name: &str) -> WireNewReviewer {
     WireNewReviewer { user: WireUserName { name: name.to_owned() } }
 }
 
-/// A write without a body has to be JSON all the same.
-pub(crate) fn empty(request: ApiRequest) -> Result<ApiRequest> {
-    request.json(&serde_json::Map::new())
+/// A write without a body has to be of the type JSON all the same.
+fn empty(request: ApiRequest) -> ApiRequest {
+    request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
 }
 
 /// Holds a pull request against what the list cannot be asked for.

@@ -32,6 +32,8 @@ pub(crate) struct WireReport<'a> {
     pub(crate) result: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) link: Option<&'a str>,
+    /// Figures; there are none, and some versions want the list.
+    pub(crate) data: [(); 0],
 }
 
 #[derive(Serialize)]

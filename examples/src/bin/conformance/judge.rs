@@ -29,6 +29,9 @@ pub(crate) struct Exception {
     /// What the complaint holds.
     complaint: String,
     reason: String,
+    /// A write that the server may be sent twice: it is asked again past the judge, who has swallowed its answer.
+    #[serde(default)]
+    repeatable: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -133,19 +136,22 @@ impl Judge {
         self.shared.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes down an answer of the judge; is it an exception?
-    fn note(&self, request: String, status: u16, complaints: Vec<String>) -> bool {
+    /// Writes down an answer of the judge; is it an exception, and may the request be sent again?
+    fn note(&self, request: String, status: u16, complaints: Vec<String>) -> (bool, bool) {
         let mut log = self.log();
-        let mut excepted = true;
+        let (mut excepted, mut repeatable) = (true, true);
         for complaint in &complaints {
             let exceptions = self.shared.exceptions.iter();
             match exceptions.enumerate().find(|(_, exception)| exception.covers(&request, complaint)) {
-                Some((index, _)) => drop(log.used.insert(index)),
+                Some((index, exception)) => {
+                    log.used.insert(index);
+                    repeatable &= exception.repeatable;
+                }
                 None => excepted = false,
             }
         }
         log.findings.push(Finding { request, status, complaints, excepted });
-        excepted
+        (excepted, repeatable)
     }
 
     /// A copy of `request` that goes to the server itself.
@@ -183,9 +189,9 @@ impl HttpTransport for Judge {
         }
         let (head, body) = response.into_parts();
         let word = body.collect(WORD_LIMIT).await?;
-        let excepted = self.note(name, head.status.as_u16(), complaints(head.status, &word));
-        // Only where the answer is refused has the server done its work, which must not be done twice.
-        if excepted && (reads || head.status != StatusCode::INTERNAL_SERVER_ERROR) {
+        let (excepted, repeatable) = self.note(name, head.status.as_u16(), complaints(head.status, &word));
+        // Only where the answer is refused has the server done its work, which as a rule must not be done twice.
+        if excepted && (reads || repeatable || head.status != StatusCode::INTERNAL_SERVER_ERROR) {
             return transport.send(past).await;
         }
         Ok(Response::from_parts(head, Body::from(word)))

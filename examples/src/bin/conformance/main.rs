@@ -9,29 +9,35 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use http::Uri;
 use indicatif::{ProgressBar, ProgressDrawTarget};
+use scm_client::bitbucket_dc::{BitbucketDc, BitbucketDcConfig};
 use scm_client::gitlab::{GitLab, GitLabConfig};
 use scm_client::transport::{DirectTransport, Network};
 use scm_core::{Error, Result, Scm, StaticCredential, Transport};
 use scm_examples::connections::variable;
 use scm_examples::output::complain;
-use scm_testkit::conformance::{self, GitLabFixture, RunOptions, Stop, run};
+use scm_testkit::conformance::{self, BitbucketDcFixture, Fixture, GitLabFixture, RunOptions, Stop, run};
+use scm_testkit::sim::bitbucket_dc::BitbucketDcSim;
 use scm_testkit::sim::gitlab::GitLabSim;
+use scm_testkit::sim::{SimError, UnknownParameter};
 use secrecy::SecretString;
 
 use crate::judge::{Exception, Judge};
 use crate::live::{Live, Settings};
 use crate::report::Ending;
 
-/// Runs the conformance suite, which says case by case what every provider must do, with the GitLab provider against a
-/// simulated GitLab that it starts. The same cases run against a provider of your own: see `scm_testkit::conformance`.
+/// Runs the conformance suite, which says case by case what every provider must do, with one of the providers against a
+/// simulated server that it starts. The same cases run against a provider of your own: see `scm_testkit::conformance`.
 ///
 /// Exit codes: 0 every case ended as it should, 1 one did not, or the judge complained, 2 wrong usage.
 #[derive(Parser, Debug)]
 #[command(version, about, after_long_help = EXAMPLES)]
 struct Cli {
+    /// The provider that is tested.
+    #[arg(long, value_enum, default_value_t = Provider::Gitlab)]
+    provider: Provider,
     /// List the cases with the operations they exercise, and run nothing.
     #[arg(long)]
     list: bool,
@@ -68,10 +74,19 @@ struct Cli {
     json: bool,
 }
 
+/// The providers of this workspace.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Provider {
+    Gitlab,
+    BitbucketDc,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   conformance
       Everything, on a simulator at its root.
+  conformance --provider bitbucket-dc --context-path /bitbucket
+      The other product, behind a path.
   conformance --list --filter merging.
       What the suite asks of merging.
   conformance --listen 127.0.0.1:4110 --via http://127.0.0.1:4112 --exceptions known.toml
@@ -123,13 +138,38 @@ fn options(cli: &Cli) -> Result<RunOptions> {
 }
 
 async fn simulated(cli: &Cli, opts: &RunOptions) -> Result<bool> {
-    let exceptions = cli.exceptions.as_deref().map(Exception::load).transpose()?.unwrap_or_default();
-    let builder = GitLabSim::builder().listen(&cli.listen).context_path(&cli.context_path);
-    let sim = builder.start().await.map_err(|error| {
+    let failed = |error: SimError| {
         Error::config(format!("the simulator cannot start ({error}); it needs git in the PATH"))
-    })?;
-    let sim = Arc::new(sim);
-    let server = sim.url().parse().map_err(|error| Error::config(format!("{}: {error}", sim.url())))?;
+    };
+    match cli.provider {
+        Provider::Gitlab => {
+            let builder = GitLabSim::builder().listen(&cli.listen).context_path(&cli.context_path);
+            let sim = Arc::new(builder.start().await.map_err(failed)?);
+            let (judge, connect) = way(cli, &sim.url(), gitlab)?;
+            let fixture = GitLabFixture::new(Arc::clone(&sim), connect).map_err(no_beginning)?;
+            judged(cli, opts, fixture.scm(), fixture, judge, || sim.unknown_parameters()).await
+        }
+        Provider::BitbucketDc => {
+            let builder = BitbucketDcSim::builder().listen(&cli.listen).context_path(&cli.context_path);
+            let sim = Arc::new(builder.start().await.map_err(failed)?);
+            let (judge, connect) = way(cli, &sim.url(), bitbucket_dc)?;
+            let fixture = BitbucketDcFixture::new(Arc::clone(&sim), connect).map_err(no_beginning)?;
+            judged(cli, opts, fixture.scm(), fixture, judge, || sim.unknown_parameters()).await
+        }
+    }
+}
+
+/// Makes a provider for a URL and a token over a transport.
+type Connect = fn(&str, SecretString, &Transport) -> Result<Arc<dyn Scm>>;
+
+/// The way to the simulator: directly, or through a judge.
+fn way(
+    cli: &Cli,
+    url: &str,
+    connect: Connect,
+) -> Result<(Option<Judge>, impl Fn(&str, SecretString) -> Result<Arc<dyn Scm>> + Send + Sync + use<>)> {
+    let exceptions = cli.exceptions.as_deref().map(Exception::load).transpose()?.unwrap_or_default();
+    let server = url.parse().map_err(|error| Error::config(format!("{url}: {error}")))?;
     let direct = DirectTransport::new(&Network::new())?;
     let (transport, judge) = match &cli.via {
         None => (Transport::new(direct), None),
@@ -139,20 +179,32 @@ async fn simulated(cli: &Cli, opts: &RunOptions) -> Result<bool> {
         }
     };
     let via = cli.via.as_ref().map(ToString::to_string);
-    let connect = move |url: &str, token| connect(via.as_deref().unwrap_or(url), token, &transport);
-    let fixture = GitLabFixture::new(Arc::clone(&sim), connect).map_err(no_beginning)?;
-    let report = watched(cli, run(fixture.scm(), Arc::new(fixture), opts)).await;
-    let ending = Ending { report, judge, unknown: sim.unknown_parameters() };
+    Ok((judge, move |url: &str, token| connect(via.as_deref().unwrap_or(url), token, &transport)))
+}
+
+async fn judged(
+    cli: &Cli,
+    opts: &RunOptions,
+    scm: Arc<dyn Scm>,
+    fixture: impl Fixture,
+    judge: Option<Judge>,
+    unknown: impl Fn() -> Vec<UnknownParameter>,
+) -> Result<bool> {
+    let report = watched(cli, run(scm, Arc::new(fixture), opts)).await;
+    let ending = Ending { report, judge, unknown: unknown() };
     ending.print(cli.json)?;
     Ok(ending.is_ok())
 }
 
 /// The suite on a server that others use too: whatever happens, what was made is removed.
 async fn live(cli: &Cli, opts: &RunOptions) -> Result<bool> {
+    if !matches!(cli.provider, Provider::Gitlab) {
+        return Err(Error::config("--live knows how to arrange a GitLab only; leave out --provider"));
+    }
     let settings = Settings::read(variable)?;
     let transport = settings.transport.clone();
     let name = format!("scm-conformance-{}", jiff::Timestamp::now().as_second());
-    let begun = Live::begin(settings, &name, move |url, token| connect(url, token, &transport)).await;
+    let begun = Live::begin(settings, &name, move |url, token| gitlab(url, token, &transport)).await;
     let fixture = Arc::new(begun.map_err(no_beginning)?);
     let opts = opts.clone().allowing_skip("", "not every server and owner has everything");
     let suite = watched(cli, run(fixture.scm(), Arc::clone(&fixture) as _, &opts));
@@ -170,9 +222,14 @@ async fn live(cli: &Cli, opts: &RunOptions) -> Result<bool> {
     }
 }
 
-fn connect(url: &str, token: SecretString, transport: &Transport) -> Result<Arc<dyn Scm>> {
+fn gitlab(url: &str, token: SecretString, transport: &Transport) -> Result<Arc<dyn Scm>> {
     let config = GitLabConfig::new(url, Arc::new(StaticCredential::token(token)))?;
     Ok(Arc::new(GitLab::new(config, transport.clone())?))
+}
+
+fn bitbucket_dc(url: &str, token: SecretString, transport: &Transport) -> Result<Arc<dyn Scm>> {
+    let config = BitbucketDcConfig::new(url, Arc::new(StaticCredential::token(token)))?;
+    Ok(Arc::new(BitbucketDc::new(config, transport.clone())?))
 }
 
 fn no_beginning(stop: Stop) -> Error {
