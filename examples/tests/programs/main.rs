@@ -4,6 +4,7 @@
 
 mod conformance;
 mod doctor;
+mod onboard;
 mod remediate;
 
 use std::path::{Path, PathBuf};
@@ -22,11 +23,15 @@ struct Setup {
 
 impl Setup {
     fn new(url: &str, token: &str) -> Self {
+        Self::of("gitlab", url, token)
+    }
+
+    fn of(provider: &str, url: &str, token: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("token"), token).unwrap();
         let config = dir.path().join("connections.toml");
         let text = format!(
-            "[[connection]]\nname = \"acme\"\nprovider = \"gitlab\"\nurl = \"{url}\"\ntoken = {{ file = \"token\" }}\n"
+            "[[connection]]\nname = \"acme\"\nprovider = \"{provider}\"\nurl = \"{url}\"\ntoken = {{ file = \"token\" }}\n"
         );
         std::fs::write(&config, text).unwrap();
         Self { dir, config }

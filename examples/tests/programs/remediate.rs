@@ -44,6 +44,14 @@ async fn the_demonstration_does_the_whole_job() {
     let notes = own["notes"].as_array().unwrap();
     assert!(notes.iter().any(|note| note["kind"] == "transitive" && note["repository"] == "demo/transitive"));
 
+    let other = &report["connections"][1];
+    assert_eq!((&other["provider"], &other["repositories"]), (&Value::from("bitbucket-dc"), &10.into()));
+    assert_eq!((&other["created"], &other["failed"], &other["skipped"]), (&5.into(), &0.into(), &2.into()));
+    let ends: Vec<_> =
+        other["results"].as_array().unwrap().iter().map(|line| line["checks"].as_str().unwrap()).collect();
+    assert_eq!(ends.iter().filter(|end| **end == "failed").count(), 1, "{ends:?}");
+    assert_eq!(ends.iter().filter(|end| **end == "success").count(), 4, "{ends:?}");
+
     let table = run(REMEDIATE, &["--dry-run"]).await;
     let shown = String::from_utf8_lossy(&table.stdout);
     assert!(
