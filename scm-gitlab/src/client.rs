@@ -70,11 +70,6 @@ impl GitLab {
         self.operation("request").send(request).await
     }
 
-    /// The same client for another root, to find out where the API lives.
-    pub(crate) fn at(&self, root: &url::Url) -> Result<Self> {
-        Ok(Self { pipeline: self.pipeline.at(root.clone())?, git: git_server(), known: Arc::default() })
-    }
-
     pub(crate) fn operation(&self, name: &'static str) -> Operation {
         self.pipeline.operation(name)
     }

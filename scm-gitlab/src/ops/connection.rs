@@ -1,9 +1,11 @@
 use async_trait::async_trait;
 use http::Method;
+use scm_core::check::climb;
 use scm_core::{
     CheckOptions, CheckReport, Connection, Error, ErrorKind, Identity, Product, Result, ServerInfo, TokenInfo,
 };
 
+use crate::check::Steps;
 use crate::client::{GitLab, api};
 use crate::convert;
 use crate::wire::{WireMetadata, WireToken, WireVersion};
@@ -11,7 +13,7 @@ use crate::wire::{WireMetadata, WireToken, WireVersion};
 #[async_trait]
 impl Connection for GitLab {
     async fn check(&self, opts: &CheckOptions) -> CheckReport {
-        crate::check::climb(self, opts).await
+        climb(&Steps(self), opts).await
     }
 
     async fn identity(&self) -> Result<Identity> {

@@ -1,0 +1,468 @@
+//! The climb: what is the same on the ladder of every product.
+
+use std::time::Instant;
+
+use url::Url;
+
+use super::code::{Code, Outcome, Rung};
+use super::ladder::{Ladder, RoleWords, Words, first};
+use super::report::{CheckOptions, CheckReport, Purpose, RungReport};
+use crate::error::{Error, ErrorKind};
+use crate::id::{NamespaceId, RepoId};
+use crate::model::{Identity, Repository, Role, ServerInfo, TokenInfo, TokenKind};
+use crate::ops::ListRepositories;
+use crate::transport::Route;
+
+/// How many repositories are looked at for roles: one page.
+const SAMPLE: u16 = 100;
+/// How many names a report lists before it says "and more".
+const SHOWN: usize = 5;
+
+const BLOCKED: &str = "Ask an administrator to unblock the user, or use the token of another one.";
+
+/// Climbs the ladder. For providers; users call `Connection::check`.
+pub async fn climb(ladder: &dyn Ladder, opts: &CheckOptions) -> CheckReport {
+    let base = ladder.pipeline().base();
+    let transport = ladder.pipeline().transport();
+    let mut report = CheckReport::new(ladder.scm().provider(), base, transport.route());
+    report.push(RungReport::passed(Rung::Address, format!("server root {base}")));
+    if transport.route() != Route::Agent {
+        report.push(RungReport::skipped(Rung::Route, "no agent on this route"));
+    }
+    for rung in transport.probe(base).await {
+        report.push(rung);
+    }
+    let climber = Climber { ladder, words: ladder.words(), opts };
+    rung(&mut report, Rung::Product, climber.product()).await;
+    let token = rung(&mut report, Rung::Credential, climber.credential()).await.flatten();
+    rung(&mut report, Rung::Scopes, climber.scopes(token.as_ref())).await;
+    let sample = rung(&mut report, Rung::Role, climber.role()).await.unwrap_or(Sample::Unread);
+    rung(&mut report, Rung::Repositories, climber.repositories(sample)).await;
+    report
+}
+
+/// Climbs one rung, unless one below it failed.
+async fn rung<T>(
+    report: &mut CheckReport,
+    rung: Rung,
+    work: impl Future<Output = (RungReport, T)> + Send,
+) -> Option<T> {
+    let failed = report.rungs.iter().find(|rung| rung.outcome == Outcome::Failed);
+    if let Some(below) = failed.map(|rung| rung.rung) {
+        report.push(RungReport::skipped(rung, format!("not tried: the rung '{below}' failed")));
+        return None;
+    }
+    let since = Instant::now();
+    let (climbed, found) = work.await;
+    report.push(climbed.with_elapsed(since.elapsed()));
+    Some(found)
+}
+
+/// What the listing gave to look at.
+enum Sample {
+    Repositories(Vec<Repository>),
+    /// There is no such namespace, or it cannot be seen.
+    NoNamespace(NamespaceId, Error),
+    /// There was no listing, as the rungs below say.
+    Unread,
+}
+
+#[derive(Clone, Copy)]
+struct Climber<'a> {
+    ladder: &'a dyn Ladder,
+    words: &'static Words,
+    opts: &'a CheckOptions,
+}
+
+impl Climber<'_> {
+    async fn product(self) -> (RungReport, ()) {
+        let rung = match self.ladder.scm().connection().server().await {
+            Ok(server) => self.version(&server),
+            Err(error) => self.product_fault(&error).await,
+        };
+        (rung, ())
+    }
+
+    fn version(self, server: &ServerInfo) -> RungReport {
+        let Words { product, oldest, too_old, .. } = self.words;
+        let seen = format!("{product} {}", server.version_text);
+        let rung = RungReport::passed(Rung::Product, &seen).with_detail("version", &server.version_text);
+        if server.version >= *oldest {
+            return rung;
+        }
+        match too_old {
+            Outcome::Warning => rung.with_warning(
+                Code::ServerTooOld,
+                seen,
+                format!(
+                    "Versions before {oldest} are not tested, and what they lack fails. Upgrade the server to {oldest} or \
+                     newer."
+                ),
+            ),
+            _ => rung.with_failure(
+                Code::ServerTooOld,
+                seen,
+                format!("Version {oldest} or newer is needed. Upgrade the server."),
+            ),
+        }
+    }
+
+    /// What answers in place of the product's API?
+    async fn product_fault(self, error: &Error) -> RungReport {
+        let seen = error.to_string();
+        let Words { product, api, root, pages, .. } = self.words;
+        match error.kind() {
+            // The API is there; it wants another credential, which the next rung looks at.
+            ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => RungReport::passed(
+                Rung::Product,
+                format!("{product}'s API answers; it tells its version to valid tokens only"),
+            ),
+            ErrorKind::NotFound => match self.find_root().await {
+                Some(found) => RungReport::passed(Rung::Product, &seen).with_failure(
+                    Code::UrlNotRoot,
+                    format!("no {product} API at this address, but at {found}"),
+                    format!("Set the server URL to {found}."),
+                ),
+                None => RungReport::failed(
+                    Code::ProductNotFound,
+                    seen,
+                    format!(
+                        "Nothing answers at {api} under this URL. Give {product}'s root, with its context path (such as \
+                         {root}) where it has one, not the page of a {pages}."
+                    ),
+                ),
+            },
+            ErrorKind::Decode => match self.looks_like_login().await {
+                true => RungReport::failed(
+                    Code::ProductLoginPage,
+                    "a login page answers in place of the API",
+                    format!(
+                        "Something before {product} (single sign-on, a VPN portal) asks for a login. Let {api} pass \
+                         without it, or give the address behind it."
+                    ),
+                ),
+                false => RungReport::failed(
+                    Code::ProductOther,
+                    seen,
+                    "Another service answers at this URL. Check host, port and context path.",
+                ),
+            },
+            ErrorKind::Unavailable | ErrorKind::RateLimited | ErrorKind::Timeout => RungReport::failed(
+                Code::ServerUnavailable,
+                seen,
+                format!(
+                    "{product}, or a gateway before it, is down, overloaded or being deployed. Try again in a few \
+                     minutes; if it stays so, ask its administrator."
+                ),
+            ),
+            kind => transport_fault(kind, &seen, error),
+        }
+    }
+
+    /// The root under which the API does answer: one of the parents of the configured path.
+    async fn find_root(self) -> Option<Url> {
+        let mut root = self.ladder.pipeline().base().clone();
+        while root.path() != "/" {
+            root.path_segments_mut().ok()?.pop_if_empty().pop().push("");
+            let pipeline = self.ladder.pipeline().at(root.clone()).ok()?;
+            let is_api = match pipeline.operation("check").send(self.ladder.probe()).await {
+                Ok(answer) => self.ladder.is_api(&answer),
+                Err(error) => {
+                    matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::PermissionDenied)
+                }
+            };
+            if is_api {
+                return Some(root);
+            }
+        }
+        None
+    }
+
+    async fn looks_like_login(self) -> bool {
+        let asked = self.ladder.pipeline().operation("check").send(self.ladder.probe()).await;
+        let Ok(answer) = asked else { return false };
+        let page = String::from_utf8_lossy(answer.bytes()).to_ascii_lowercase();
+        ["type=\"password\"", "type='password'", "sign in", "sign_in", "log in", "login", "saml"]
+            .iter()
+            .any(|mark| page.contains(mark))
+    }
+
+    async fn credential(self) -> (RungReport, Option<TokenInfo>) {
+        // An anonymous call fails here, while many others succeed on what is public.
+        match self.ladder.scm().connection().token().await {
+            Ok(token) => (self.owner(token.as_ref()).await, token),
+            Err(error) => (self.refused(&error), None),
+        }
+    }
+
+    fn refused(self, error: &Error) -> RungReport {
+        let (code, remedy) = self.ladder.refusal(error);
+        RungReport::failed(code, error.to_string(), remedy)
+    }
+
+    async fn owner(self, token: Option<&TokenInfo>) -> RungReport {
+        let owner = match self.ladder.scm().connection().identity().await {
+            Ok(owner) => Some(owner),
+            // Too small a scope to ask, yet a token that the server knows.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && token.is_some() => None,
+            Err(error) => return self.refused(&error),
+        };
+        let mut rung = RungReport::passed(Rung::Credential, describe(token, owner.as_ref()));
+        if let Some(owner) = &owner {
+            if owner.active == Some(false) {
+                return rung.with_failure(Code::AuthBlocked, "the token's user is blocked", BLOCKED);
+            }
+            rung = self.ladder.owner(rung, owner, token);
+        }
+        match token {
+            Some(token) => self.life(rung, token),
+            None => rung,
+        }
+    }
+
+    /// How long the token lives, and whose it is.
+    fn life(self, mut rung: RungReport, token: &TokenInfo) -> RungReport {
+        let Words { new_token, personal, rather, .. } = *self.words;
+        if token.revoked == Some(true) {
+            return rung.with_failure(Code::AuthRevoked, "the token was revoked", new_token);
+        }
+        if let Some(expires) = token.expires_at {
+            let days = expires.days_since(self.ladder.pipeline().clock().now().date());
+            if token.active == Some(false) || days < 0 {
+                let seen = format!("the token expired on {expires}");
+                return rung.with_failure(Code::AuthExpired, seen, new_token);
+            }
+            if days <= i32::from(self.opts.warn_days) {
+                rung = rung.with_warning(
+                    Code::AuthExpiresSoon,
+                    format!("the token expires on {expires}, in {days} days"),
+                    "Rotate the token before that day and give the new one here; its secret is shown only once.",
+                );
+            }
+        }
+        if token.kind == Some(TokenKind::Personal) {
+            rung = rung.with_warning(Code::AuthPersonalToken, personal, rather);
+        }
+        rung
+    }
+
+    async fn scopes(self, token: Option<&TokenInfo>) -> (RungReport, ()) {
+        let Some(scopes) = token.and_then(|token| token.scopes.as_deref()) else {
+            let rung = RungReport::passed(Rung::Scopes, "the server does not tell the token's scopes")
+                .with_warning(
+                    Code::ScopeUnknown,
+                    "the scopes of this kind of token cannot be read",
+                    self.words.unknown_scope,
+                );
+            return (rung, ());
+        };
+        let seen = match scopes {
+            [] => "no scopes".to_owned(),
+            scopes => format!("scopes {}", scopes.join(", ")),
+        };
+        let rung = RungReport::passed(Rung::Scopes, &seen).with_detail("scopes", scopes.join(" "));
+        let rung = match self.ladder.missing_scope(scopes, self.opts.purpose) {
+            None => rung,
+            Some((missing, remedy)) => rung.with_failure(
+                Code::ScopeMissing,
+                format!("{seen}: none of them allows {missing}"),
+                remedy,
+            ),
+        };
+        (rung, ())
+    }
+
+    fn needed(self) -> (Role, RoleWords) {
+        match self.opts.purpose {
+            Purpose::Read => (Role::Read, self.words.reading),
+            Purpose::Write => (Role::Write, self.words.writing),
+        }
+    }
+
+    /// Gives a sample of the token's repositories for the rung above.
+    async fn role(self) -> (RungReport, Sample) {
+        let (needed, words) = self.needed();
+        let repositories = match self.ladder.sample(needed, SAMPLE).await {
+            Ok(repositories) => repositories,
+            Err(error) => {
+                return match self.ladder.namespace() {
+                    Some(namespace)
+                        if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) =>
+                    {
+                        let why = format!("'{namespace}' cannot be seen");
+                        let sample = Sample::NoNamespace(namespace.clone(), error);
+                        (RungReport::skipped(Rung::Role, why), sample)
+                    }
+                    _ => (unread(&error), Sample::Unread),
+                };
+            }
+        };
+        if repositories.is_empty() {
+            let rung = RungReport::skipped(Rung::Role, "the token is a member of no repository");
+            return (rung, Sample::Repositories(repositories));
+        }
+        let enough = |repository: &Repository| repository.role.is_some_and(|role| role >= needed);
+        let any = match repositories.iter().any(enough) {
+            true => Ok(true),
+            // The sample may miss the one that counts.
+            false => first(self.ladder.scm(), ListRepositories::default().with_min_role(needed), 1)
+                .await
+                .map(|found| !found.is_empty()),
+        };
+        match any {
+            Ok(any) => (role_rung(&repositories, needed, words, any), Sample::Repositories(repositories)),
+            Err(error) => (unread(&error), Sample::Unread),
+        }
+    }
+
+    async fn repositories(self, sample: Sample) -> (RungReport, ()) {
+        let Words { no_repository, no_namespace, .. } = *self.words;
+        let repositories = match &sample {
+            Sample::Repositories(repositories) => repositories.as_slice(),
+            Sample::NoNamespace(..) | Sample::Unread => &[],
+        };
+        let (count, size) = (repositories.len(), usize::from(SAMPLE));
+        let count = if count < size { count.to_string() } else { format!("at least {size}") };
+        let mut rung = RungReport::passed(Rung::Repositories, format!("{count} repositories"))
+            .with_detail("count", &count);
+        match &sample {
+            Sample::NoNamespace(namespace, error) => {
+                let seen = format!("'{namespace}' cannot be seen ({})", error.message());
+                rung = rung.with_failure(Code::NamespaceNotFound, seen, no_namespace);
+            }
+            _ if repositories.is_empty() => {
+                let seen = match self.ladder.namespace() {
+                    Some(namespace) => format!("the token is a member of no repository in '{namespace}'"),
+                    None => "the token is a member of no repository".to_owned(),
+                };
+                rung = rung.with_failure(Code::RepositoriesNone, seen, no_repository);
+            }
+            _ => {}
+        }
+        for name in &self.opts.repositories {
+            rung = self.named(rung, name).await;
+        }
+        if let Some(first) = repositories.first() {
+            rung = self.ladder.repositories(rung, first).await;
+        }
+        (rung, ())
+    }
+
+    async fn named(self, rung: RungReport, name: &RepoId) -> RungReport {
+        let found = self.ladder.scm().repositories().repository(name).await;
+        let path = found.as_ref().map_or(name, |repository| &repository.path);
+        if let Some(namespace) = self.ladder.namespace().filter(|namespace| is_outside(path, namespace)) {
+            return rung.with_failure(
+                Code::RepositoryOutsideNamespace,
+                format!("'{path}' is not in '{namespace}', to which the connection is limited"),
+                format!("Leave '{path}' out, or make a connection of its own for where it is."),
+            );
+        }
+        let repository = match found {
+            Ok(repository) => repository,
+            Err(error) => {
+                return rung.with_failure(
+                    Code::RepositoryNotVisible,
+                    format!("'{name}' cannot be seen ({})", error.message()),
+                    format!("Check the path '{name}', {}", self.words.not_visible),
+                );
+            }
+        };
+        if self.opts.purpose == Purpose::Read {
+            return rung;
+        }
+        if repository.archived == Some(true) {
+            return rung.with_failure(
+                Code::RepositoryWriteDenied,
+                format!("'{name}' is archived"),
+                format!("Unarchive '{name}' in its settings, or leave it out: nobody can write to it."),
+            );
+        }
+        let seen = match self.ladder.role_in(&repository).await {
+            Ok(Some(role)) if role < Role::Write => {
+                format!("the token's user may not write to '{name}'")
+            }
+            Ok(_) => return rung,
+            Err(error) => format!("it cannot be told who may write to '{name}' ({})", error.message()),
+        };
+        let Words { writing, role_place, .. } = self.words;
+        let remedy = format!("Give the token's user at least {} on '{name}' {role_place}.", writing.term);
+        rung.with_failure(Code::RepositoryWriteDenied, seen, remedy)
+    }
+}
+
+/// A fault of the network that came up only now.
+fn transport_fault(kind: ErrorKind, seen: &str, error: &Error) -> RungReport {
+    let known = Code::ALL.iter().find(|code| Some(code.as_str()) == error.server_code());
+    let code = known.copied().unwrap_or(match kind {
+        ErrorKind::Tls => Code::TlsHandshake,
+        ErrorKind::Proxy => Code::ProxyBadGateway,
+        ErrorKind::Relay => Code::RelayAgentOffline,
+        ErrorKind::Connect => Code::TcpUnreachable,
+        _ => Code::ProductOther,
+    });
+    RungReport::passed(Rung::Product, seen).with_failure(
+        code,
+        seen,
+        "The connection failed in the middle of the check. Try again; if it stays so, look at what stands between.",
+    )
+}
+
+fn describe(token: Option<&TokenInfo>, owner: Option<&Identity>) -> String {
+    let mut text = match owner {
+        Some(owner) => format!("token of {}", owner.username),
+        None => "a valid token".to_owned(),
+    };
+    match token {
+        Some(TokenInfo { expires_at: Some(expires), .. }) => {
+            text.push_str(&format!(", valid until {expires}"));
+        }
+        // Where the server tells scopes, it tells the expiry too.
+        Some(TokenInfo { scopes: Some(_), .. }) => text.push_str(", without expiry"),
+        _ => {}
+    }
+    text
+}
+
+fn role_rung(repositories: &[Repository], needed: Role, words: RoleWords, any: bool) -> RungReport {
+    let RoleWords { name, term, holds, grant } = words;
+    let too_small: Vec<_> =
+        repositories.iter().filter(|repository| repository.role.is_some_and(|role| role < needed)).collect();
+    let enough = repositories.len() - too_small.len();
+    let rung = RungReport::passed(
+        Rung::Role,
+        format!("at least {name} on {enough} of {} repositories looked at", repositories.len()),
+    );
+    if !any {
+        let seen = format!("the token's user {holds} nowhere");
+        return rung.with_failure(Code::RoleInsufficient, seen, grant);
+    }
+    if too_small.is_empty() {
+        return rung;
+    }
+    let mut names: Vec<_> =
+        too_small.iter().take(SHOWN).map(|repository| repository.path.to_string()).collect();
+    if too_small.len() > SHOWN {
+        names.push(format!("and {} more", too_small.len() - SHOWN));
+    }
+    rung.with_warning(
+        Code::RolePartial,
+        format!("less than {name} on {}", names.join(", ")),
+        format!("Give {term} there too, or leave these repositories out."),
+    )
+}
+
+/// The server refused to list repositories.
+fn unread(error: &Error) -> RungReport {
+    RungReport::passed(Rung::Role, error.to_string()).with_failure(
+        Code::RoleInsufficient,
+        error.to_string(),
+        "The repositories of the token cannot be listed; see the rungs before.",
+    )
+}
+
+/// Does the path lead elsewhere than below the namespace? A name without a slash does not say.
+fn is_outside(path: &RepoId, namespace: &NamespaceId) -> bool {
+    let (path, namespace) = (path.as_str().to_lowercase(), namespace.as_str().to_lowercase());
+    path.contains('/') && !path.strip_prefix(&namespace).is_some_and(|rest| rest.starts_with('/'))
+}
