@@ -117,13 +117,14 @@ impl Climber<'_> {
                 Rung::Product,
                 format!("{product}'s API answers; it tells its version to valid tokens only"),
             ),
-            ErrorKind::NotFound => match self.find_root().await {
+            // Below the root many servers send strangers to their login page, so a page does not say what is wrong.
+            kind @ (ErrorKind::NotFound | ErrorKind::Decode) => match self.find_root().await {
                 Some(found) => RungReport::passed(Rung::Product, &seen).with_failure(
                     Code::UrlNotRoot,
                     format!("no {product} API at this address, but at {found}"),
                     format!("Set the server URL to {found}."),
                 ),
-                None => RungReport::failed(
+                None if kind == ErrorKind::NotFound => RungReport::failed(
                     Code::ProductNotFound,
                     seen,
                     format!(
@@ -131,9 +132,7 @@ impl Climber<'_> {
                          {root}) where it has one, not the page of a {pages}."
                     ),
                 ),
-            },
-            ErrorKind::Decode => match self.looks_like_login().await {
-                true => RungReport::failed(
+                None if self.looks_like_login().await => RungReport::failed(
                     Code::ProductLoginPage,
                     "a login page answers in place of the API",
                     format!(
@@ -141,7 +140,7 @@ impl Climber<'_> {
                          without it, or give the address behind it."
                     ),
                 ),
-                false => RungReport::failed(
+                None => RungReport::failed(
                     Code::ProductOther,
                     seen,
                     "Another service answers at this URL. Check host, port and context path.",

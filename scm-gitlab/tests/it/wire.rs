@@ -360,6 +360,13 @@ async fn the_ladder_suggests_the_root_it_found() {
     let report = check(&server, "/gitlab/group/project", &CheckOptions::default()).await;
     let finding = report.findings().find(|finding| finding.code == Code::UrlNotRoot).expect("a finding");
     assert!(finding.remedy.contains(&format!("{}/gitlab/", server.uri())), "{}", finding.remedy);
+
+    // Strangers are sent to the login page wherever they go.
+    let login = "<html><form action='/users/sign_in'><input type=\"password\"></form>".to_owned();
+    let login = ResponseTemplate::new(200).set_body_raw(login, "text/html");
+    Mock::given(path("/gitlab/group/project/api/v4/metadata")).respond_with(login).mount(&server).await;
+    let report = check(&server, "/gitlab/group/project", &CheckOptions::default()).await;
+    assert!(report.has(Code::UrlNotRoot) && !report.has(Code::ProductLoginPage), "{report}");
 }
 
 #[tokio::test]
