@@ -21,7 +21,7 @@ use crate::exact::git_server;
 pub(crate) const PROVIDER: &str = "bitbucket-dc";
 
 /// Most items a page can have.
-const MAX_PAGE: u16 = 100;
+pub(crate) const MAX_PAGE: u16 = 100;
 
 /// The version that brought what not every supported one has.
 pub(crate) mod since {
@@ -85,12 +85,6 @@ impl BitbucketDc {
     /// Those of the pipeline, and of Bitbucket's answer.
     pub async fn request(&self, request: ApiRequest) -> Result<ApiResponse> {
         self.operation("request").send(request).await
-    }
-
-    /// The same client for another root, to find out where the API lives.
-    pub(crate) fn at(&self, root: &url::Url) -> Result<Self> {
-        let pipeline = self.pipeline.at(root.clone())?;
-        Ok(Self { pipeline, git: git_server(), known: Arc::default(), ..self.clone() })
     }
 
     pub(crate) fn operation(&self, name: &'static str) -> Operation {

@@ -103,11 +103,14 @@ struct Said {
 
 impl Said {
     fn read(answer: &ErrorAnswer<'_>) -> Self {
+        // Said in a header too, whatever the body is.
+        let denied = answer.headers.get(DENIED).and_then(|reason| reason.to_str().ok());
+        let captcha = denied.filter(|reason| reason.contains("CAPTCHA")).map(|_| CAPTCHA.to_owned());
         let Ok(body) = serde_json::from_slice::<WireErrors>(answer.body) else {
-            return Self { message: answer.text(), code: None, by_permission: false };
+            return Self { message: answer.text(), code: captcha, by_permission: false };
         };
         let code = body.errors.iter().find_map(|error| error.exception_name.as_deref());
-        let code = code.and_then(|name| name.rsplit('.').next()).map(str::to_owned);
+        let code = code.and_then(|name| name.rsplit('.').next()).map(str::to_owned).or(captcha);
         let lines: Vec<String> = body.errors.iter().flat_map(lines).chain(body.message).collect();
         let mut vetoes = body.errors.iter().flat_map(|error| &error.vetoes).peekable();
         let about = |veto: &WireVeto| {

@@ -2,19 +2,21 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
+use scm_core::check::climb;
 use scm_core::{
     CheckOptions, CheckReport, Connection, Credential, Error, ErrorKind, Identity, Product, Result,
     ServerInfo, TokenInfo, TokenKind,
 };
 use secrecy::ExposeSecret as _;
 
+use crate::check::Steps;
 use crate::client::{BitbucketDc, api, rest_api};
 use crate::wire::{WireAccessToken, WireProperties};
 
 #[async_trait]
 impl Connection for BitbucketDc {
     async fn check(&self, opts: &CheckOptions) -> CheckReport {
-        crate::check::climb(self, opts).await
+        climb(&Steps(self), opts).await
     }
 
     async fn identity(&self) -> Result<Identity> {
@@ -28,7 +30,7 @@ impl Connection for BitbucketDc {
         let answer = operation.send(api(Method::GET, &["application-properties"])).await?;
         let wire: WireProperties = answer.json()?;
         let decode = |message: &str| answer.own(Error::new(ErrorKind::Decode, message));
-        if wire.display_name.is_some_and(|name| !name.contains("Bitbucket") && !name.contains("Stash")) {
+        if !wire.is_bitbucket() {
             return Err(decode("another product of the same family answers (at 'displayName')"));
         }
         let version =

@@ -40,7 +40,15 @@ impl WireTime {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WireProperties {
     pub(crate) version: String,
-    pub(crate) display_name: Option<String>,
+    display_name: Option<String>,
+}
+
+impl WireProperties {
+    /// The other products of the family answer at the same path.
+    pub(crate) fn is_bitbucket(&self) -> bool {
+        let name = self.display_name.as_deref();
+        name.is_none_or(|name| name.contains("Bitbucket") || name.contains("Stash"))
+    }
 }
 
 #[derive(Clone, Deserialize)]
