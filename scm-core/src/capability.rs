@@ -84,6 +84,8 @@ pub struct Capabilities {
     pub token_rotate: bool,
     /// The server tells scopes and expiry of the token.
     pub token_info: bool,
+    /// The server tells why it refuses a token: expired, revoked, of a blocked user.
+    pub token_faults: bool,
     /// Most items a page can have.
     pub page_size_max: Option<u32>,
 }

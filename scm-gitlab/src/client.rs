@@ -132,6 +132,7 @@ impl Scm for GitLab {
         can.ci_log_offset = true;
         can.ci_log_follow = true;
         can.token_info = true;
+        can.token_faults = true;
         can.page_size_max = Some(u32::from(MAX_PAGE));
         Ok(can)
     }

@@ -160,12 +160,8 @@ impl Fixture for BitbucketDcFixture {
     async fn scm_as(&self, token: &TokenSpec) -> Result<Arc<dyn Scm>> {
         let days = match token.validity {
             Validity::Days(days) => i64::from(days),
-            Validity::Valid | Validity::Unknown => 300,
-            _ => {
-                return Err(Stop::unavailable(
-                    "Bitbucket answers expired, revoked and unknown tokens and those of blocked users alike",
-                ));
-            }
+            Validity::Expired => -5,
+            _ => 300,
         };
         let permissions = match token.access {
             Access::Full => [Permission::ProjectAdmin, Permission::RepoAdmin],
@@ -185,11 +181,18 @@ impl Fixture for BitbucketDcFixture {
                 .permissions([permission]),
             None => sim::TokenSpec::new(sim::TokenKind::User, token.name.as_str()).permissions(permissions),
         };
-        let issued = self.sim.issue_token(&spec.expires_at(self.sim.clock().date_in_days(days)))?;
+        let mut spec = spec.expires_at(self.sim.clock().date_in_days(days));
+        if token.validity == Validity::Revoked {
+            spec = spec.revoked();
+        }
+        let issued = self.sim.issue_token(&spec)?;
         if without_user.is_none() {
             for (repo, role) in &token.grants {
                 self.grant(repo.as_str(), &issued.user, *role)?;
             }
+        }
+        if token.validity == Validity::Blocked {
+            self.sim.deactivate_user(&issued.user)?;
         }
         let secret = match token.validity {
             Validity::Unknown => issued.token.chars().rev().collect(),

@@ -323,8 +323,7 @@ pub enum Access {
     Read,
 }
 
-/// Whether the server takes a token. A fixture whose server does not tell two of the bad ones apart offers
-/// [`Unknown`](Self::Unknown) only.
+/// Whether the server takes a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Validity {
