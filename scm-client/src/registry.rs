@@ -117,7 +117,7 @@ impl Registry {
             };
             return Err(Error::config(format!("the provider '{}' {hint}", config.provider)));
         };
-        let transport = transport(config, vars)?;
+        let transport = transport_of(config, vars)?;
         let credentials = credentials(config, vars)?;
         factory(config, transport, credentials)
     }
@@ -144,7 +144,11 @@ pub fn connect(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Arc<dyn
     Registry::new().connect(config, vars)
 }
 
-fn transport(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Transport> {
+/// The route of a connection, for what goes beside its client, such as a gateway for git.
+///
+/// # Errors
+/// `Config`, naming the setting and what to do.
+pub fn transport_of(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Transport> {
     let settings = &config.network;
     match config.route {
         Route::Direct => {}
