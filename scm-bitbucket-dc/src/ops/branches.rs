@@ -275,28 +275,59 @@ fn fits(pattern: &str, reference: &str) -> bool {
     glob(format!("**/{pattern}{all_below}").as_bytes(), reference.as_bytes())
 }
 
-/// `?` is one character, `*` any text without a slash, `**` any text, `**/` any parts.
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
-    let from = |at: usize| name.get(at..).unwrap_or_default();
-    match pattern {
-        [] => name.is_empty(),
-        [b'*', b'*', b'/', rest @ ..] => {
-            let is_part = |at: usize| at == 0 || name.get(at - 1) == Some(&b'/');
-            (0..=name.len()).filter(|at| is_part(*at)).any(|at| glob(rest, from(at)))
-        }
-        [b'*', b'*', rest @ ..] => (0..=name.len()).any(|at| glob(rest, from(at))),
-        [b'*', rest @ ..] => {
-            let end = name.iter().position(|byte| *byte == b'/').unwrap_or(name.len());
-            (0..=end).any(|at| glob(rest, from(at)))
-        }
-        [b'?', rest @ ..] => name.first().is_some_and(|byte| *byte != b'/') && glob(rest, from(1)),
-        [byte, rest @ ..] => name.first() == Some(byte) && glob(rest, from(1)),
+/// `?` is one character, `*` any text without a slash, `**` any text, `**/` any parts. Takes one step for each pair of
+/// characters, whatever the pattern: who writes it may not be who is kept waiting.
+fn glob(mut pattern: &[u8], name: &[u8]) -> bool {
+    // Which beginnings of the name the pattern so far fits, by their length.
+    let mut fits: Vec<bool> = (0..=name.len()).map(|length| length == 0).collect();
+    loop {
+        let step;
+        (step, pattern) = match pattern {
+            [] => return fits.last() == Some(&true),
+            [b'*', b'*', b'/', rest @ ..] => (Step::Parts, rest),
+            [b'*', b'*', rest @ ..] => (Step::All, rest),
+            [b'*', rest @ ..] => (Step::Text, rest),
+            [byte, rest @ ..] => (Step::One(*byte), rest),
+        };
+        let (mut shorter, mut run) = (false, false);
+        let last = std::iter::once(None).chain(name.iter().map(Some));
+        let next = fits.iter().zip(last).map(|(&here, last)| {
+            let shorter = std::mem::replace(&mut shorter, here);
+            run = here || run && (step != Step::Text || last != Some(&b'/'));
+            match step {
+                Step::Parts => here || run && last == Some(&b'/'),
+                Step::All | Step::Text => run,
+                Step::One(b'?') => shorter && last.is_some_and(|byte| *byte != b'/'),
+                Step::One(byte) => shorter && last == Some(&byte),
+            }
+        });
+        fits = next.collect();
     }
+}
+
+/// A piece of a pattern.
+#[derive(Clone, Copy, PartialEq)]
+enum Step {
+    Parts,
+    All,
+    Text,
+    One(u8),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_pattern_takes_long() {
+        let (stars, name) = ("*a".repeat(40), "a".repeat(200));
+        assert!(fits(&stars, &name));
+        for pattern in
+            [format!("{stars}b"), format!("{}b", "**/*a".repeat(40)), format!("{}b", "**".repeat(40))]
+        {
+            assert!(!fits(&pattern, &name), "{pattern}");
+        }
+    }
 
     #[test]
     fn patterns_are_those_of_the_product() {
