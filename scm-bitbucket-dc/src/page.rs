@@ -105,7 +105,7 @@ fn to_page<W, T>(
     let items = page.values.into_iter();
     let mut items: Vec<_> =
         items.map(|item| item.and_then(&convert).map_err(|error| answer.own(error))).collect();
-    let next = match (page.is_last_page.unwrap_or(true), page.next_page_start) {
+    let next = match (page.is_last_page.unwrap_or(page.next_page_start.is_none()), page.next_page_start) {
         (true, _) => None,
         (false, Some(next)) if next > start => {
             Some(Cursor::new(PROVIDER, operation.name(), format!("{path}?{next}")))
