@@ -24,10 +24,10 @@ impl BitbucketDc {
         repo: &RepoId,
         commit: &NewCommit,
     ) -> Result<Ensured<Commit>> {
+        let remote = self.remote(repo).map_err(|error| operation.own(error))?;
         let mut commit = commit.clone();
         self.hold_guards(operation, repo, &mut commit).await?;
         let committer = self.committer().await.map_err(|error| operation.own(error))?;
-        let remote = self.remote(repo).map_err(|error| operation.own(error))?;
         match self.git.repository(&self.pipeline, &remote)?.create_commit(&commit, &committer).await {
             Ok(made) => Ok(Ensured::created(made)),
             // Perhaps moved there by an earlier call with the same id.
