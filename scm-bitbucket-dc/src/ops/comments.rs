@@ -73,7 +73,7 @@ impl Comments for BitbucketDc {
                     let needed = since::MULTILINE_COMMENTS;
                     self.needs("create_comment", needed, "comments on several lines").await?;
                 }
-                let diff = self.diff_of(&operation, repo, id, path).await?;
+                let diff = self.diff_of(&operation, repo, id, path, old_path.as_ref()).await?;
                 let hunks = diff.as_ref().map(|diff| diff.hunks.as_slice()).unwrap_or_default();
                 Some(line_anchor(path, old_path.as_ref(), *lines, hunks))
             }
@@ -89,8 +89,10 @@ impl Comments for BitbucketDc {
             }
             _ => error,
         })?;
-        let mut thread = made.read(|wire| convert::thread(wire, None))?;
-        Ok(thread.swap_remove(0))
+        made.read(|wire: WireComment| {
+            let root = ThreadId::new(wire.id.to_string())?;
+            convert::comment(wire, &root)
+        })
     }
 
     async fn reply(
@@ -135,19 +137,13 @@ impl Comments for BitbucketDc {
         let operation = self.operation("delete_comment");
         let mut again = true;
         loop {
-            let now = match self.look_at_comment(&operation, repo, id, comment.as_str()).await {
-                Ok(now) => now,
-                // Gone by an earlier try of ours whose answer was lost.
-                Err(error) if error.kind() == ErrorKind::NotFound && operation.lost_an_answer() => {
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            };
+            let now = self.look_at_comment(&operation, repo, id, comment.as_str()).await?;
             let request = self
                 .comments_api(Method::DELETE, repo, id, &[comment.as_str()])?
                 .query("version", now.version);
             match operation.send(request).await {
                 Ok(_) => return Ok(()),
+                // Gone by an earlier try of ours whose answer was lost.
                 Err(error) if error.kind() == ErrorKind::NotFound && operation.lost_an_answer() => {
                     return Ok(());
                 }
@@ -253,10 +249,12 @@ impl BitbucketDc {
         repo: &RepoId,
         id: PullRequestId,
         path: &FilePath,
+        old_path: Option<&FilePath>,
     ) -> Result<Option<WireFileDiff>> {
         let number = id.to_string();
         let request = self
             .path_api(Method::GET, repo, &["pull-requests", &number, "diff"], Some(path))?
+            .query_some("srcPath", old_path)
             .query("withComments", false);
         match operation.send(request).await {
             Ok(answer) => Ok(answer.json::<WireDiff>()?.diffs.into_iter().next()),
