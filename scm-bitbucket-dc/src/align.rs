@@ -2,10 +2,10 @@
 
 use http::{Method, StatusCode};
 use scm_core::pipeline::{Idempotency, told};
-use scm_core::{Align, Alignment, ErrorKind, PullRequestId, RepoId, Result, Sha};
+use scm_core::{Align, Alignment, ErrorKind, PullRequestId, RepoId, Result};
 
 use crate::client::{BitbucketDc, unsupported};
-use crate::error::is_out_of_date;
+use crate::error::is_overtaken;
 use crate::wire::{WireRebased, WireVersion};
 
 impl BitbucketDc {
@@ -29,27 +29,31 @@ impl BitbucketDc {
         let mut again = true;
         loop {
             let now = self.look(&operation, repo, id).await?;
-            let id = id.to_string();
+            let (number, before) = (id.to_string(), now.from_ref.latest_commit);
             let request = self
-                .module_api(Method::POST, "git", repo, &["pull-requests", &id, "rebase"])?
+                .module_api(Method::POST, "git", repo, &["pull-requests", &number, "rebase"])?
                 .json(&WireVersion { version: now.version })?
                 // What is on top of its target is left as it is.
                 .idempotency(Idempotency::Idempotent);
-            return match operation.send(request).await {
-                Ok(answer) if answer.status() == StatusCode::NO_CONTENT => Ok(Alignment::UpToDate),
-                Ok(answer) => answer.read(|wire: WireRebased| {
-                    let head: Sha = told("refChange.toHash", wire.ref_change.to_hash)?;
-                    match now.from_ref.latest_commit.as_deref() == Some(head.as_str()) {
-                        true => Ok(Alignment::UpToDate),
-                        false => Ok(Alignment::Aligned { head }),
-                    }
-                }),
-                Err(error) if is_out_of_date(&error) && std::mem::take(&mut again) => continue,
+            let head = match operation.send(request).await {
+                // Nothing was left to do, perhaps since a try of ours whose answer was lost had done it.
+                Ok(answer) if answer.status() == StatusCode::NO_CONTENT && operation.lost_an_answer() => {
+                    self.look(&operation, repo, id).await?.from_ref.latest_commit
+                }
+                Ok(answer) if answer.status() == StatusCode::NO_CONTENT => before.clone(),
+                Ok(answer) => answer.read(|wire: WireRebased| Ok(Some(wire.ref_change.to_hash)))?,
+                Err(error) if is_overtaken(&error) && std::mem::take(&mut again) => continue,
                 // The pull request was there a moment ago: it is the call that is not.
                 Err(error) if error.kind() == ErrorKind::NotFound && error.server_code().is_none() => {
-                    Err(unsupported("align_pull_request", "this server has no call for a rebase"))
+                    return Err(unsupported("align_pull_request", "this server has no call for a rebase"));
                 }
-                Err(error) => Err(error),
+                Err(error) => return Err(error),
+            };
+            return match head {
+                Some(head) if before.as_ref() != Some(&head) => {
+                    Ok(Alignment::Aligned { head: told("refChange.toHash", head)? })
+                }
+                _ => Ok(Alignment::UpToDate),
             };
         }
     }

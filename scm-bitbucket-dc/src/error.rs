@@ -18,10 +18,12 @@ const DENIED: &str = "x-authentication-denied-reason";
 pub(crate) const CAPTCHA: &str = "CaptchaRequiredAuthenticationException";
 /// Server code of a second pull request for the same branches.
 pub(crate) const DUPLICATE: &str = "DuplicatePullRequestException";
+/// Server code of reviewers who cannot be.
+pub(crate) const BAD_REVIEWERS: &str = "InvalidPullRequestReviewersException";
 /// Server code of a merge that was refused.
 const VETOED: &str = "PullRequestMergeVetoedException";
 /// Server code of a target that moved during the merge.
-pub(crate) const MERGE_RACE: &str = "MergeException";
+const MERGE_RACE: &str = "MergeException";
 
 /// What is particular to Bitbucket Data Center for the pipeline.
 #[derive(Debug)]
@@ -42,9 +44,6 @@ impl Dialect for BitbucketDialect {
         let mut error = Error::new(classify(answer, &said), &said.message);
         if let Some(code) = &said.code {
             error = error.with_server_code(code);
-            if code == MERGE_RACE {
-                error = error.with_retryable(true);
-            }
         }
         error
     }
@@ -159,9 +158,7 @@ fn classify(answer: &ErrorAnswer<'_>, said: &Said) -> ErrorKind {
         400 if code == "DuplicateRefException" => Conflict,
         409 if code.contains("Archived") || said.message.contains("archived") => PermissionDenied,
         409 if code == VETOED && said.by_permission => PermissionDenied,
-        409 if matches!(code, "EmptyPullRequestException" | "InvalidPullRequestReviewersException") => {
-            InvalidInput
-        }
+        409 if matches!(code, "EmptyPullRequestException" | BAD_REVIEWERS) => InvalidInput,
         409 => Conflict,
         429 => RateLimited,
         status if status >= 500 => Unavailable,
@@ -176,6 +173,11 @@ fn classify(answer: &ErrorAnswer<'_>, said: &Said) -> ErrorKind {
 pub(crate) fn is_out_of_date(error: &Error) -> bool {
     error.status() == Some(StatusCode::CONFLICT)
         && error.server_code().is_some_and(|code| code.ends_with("OutOfDateException"))
+}
+
+/// The same, or that a branch moved while the server was at it.
+pub(crate) fn is_overtaken(error: &Error) -> bool {
+    is_out_of_date(error) || error.server_code() == Some(MERGE_RACE)
 }
 
 #[cfg(test)]
@@ -250,7 +252,8 @@ mod tests {
         }
         assert!(is_out_of_date(&error(409, None, &entry("x.CommentOutOfDateException", "stale"))));
         assert!(!is_out_of_date(&error(409, None, &entry("x.MergeException", "moved"))));
-        assert!(error(409, None, &entry("bitbucket.scm.MergeException", "moved")).is_retryable());
+        // Sent again as it is, it would merge what nobody has seen.
+        assert!(!error(409, None, &entry("bitbucket.scm.MergeException", "moved")).is_retryable());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use scm_core::{
 };
 
 use crate::client::{BitbucketDc, Place, page_size, since, unsupported};
-use crate::error::{DUPLICATE, MERGE_RACE, is_out_of_date};
+use crate::error::{BAD_REVIEWERS, DUPLICATE, is_out_of_date, is_overtaken};
 use crate::ops::branches::with_kind;
 use crate::page::list_page;
 use crate::user::Caller;
@@ -58,9 +58,8 @@ impl PullRequests for BitbucketDc {
             Ok(made) => return Ok(Ensured::created(made)),
             Err(error) => error,
         };
-        let is_there = error.server_code() == Some(DUPLICATE);
-        let in_doubt = operation.lost_an_answer() || error.is_in_doubt();
-        if !is_there && !in_doubt {
+        let in_doubt = error.is_in_doubt();
+        if error.server_code() != Some(DUPLICATE) && !in_doubt {
             return Err(error);
         }
         // The work may have been done although its answer never came.
@@ -95,35 +94,17 @@ impl PullRequests for BitbucketDc {
                 return Err(operation.invalid(message));
             }
         };
-        // A branch of this repository is a source of what leaves it, or a target of what comes in.
-        let (direction, branch) = match (&opts.target_branch, &opts.source_branch) {
-            (Some(target), _) => ("INCOMING", Some(target)),
-            (None, Some(source)) => ("OUTGOING", Some(source)),
-            (None, None) => ("INCOMING", None),
-        };
+        // The server knows a source branch only in what leaves its own repository; here forks count as well.
         let request = self
             .repo_api(Method::GET, repo, &["pull-requests"])?
             .query("state", state)
             .query("order", "NEWEST")
-            .query("direction", direction)
-            .query_some("at", branch.map(convert::full))
+            .query("direction", "INCOMING")
+            .query_some("at", opts.target_branch.as_ref().map(convert::full))
             .query("limit", page_size(&operation, opts.page_size)?);
-        let Place { key, slug } = self.place(repo)?;
-        let is_here = |wire: &WirePullRequest| {
-            wire.to_ref.repository.as_ref().is_none_or(|to| {
-                to.slug.eq_ignore_ascii_case(slug) && to.project.key.eq_ignore_ascii_case(key)
-            })
-        };
-        let convert = |wire: WirePullRequest| {
-            let here = is_here(&wire);
-            convert::pull_request(wire).map(|pull_request| (here, pull_request))
-        };
-        let page = list_page(&operation, request, at, convert).await?;
-        let wanted = |(here, pull_request): (bool, PullRequest)| {
-            (here && is_wanted(&pull_request, opts)).then_some(pull_request)
-        };
-        let items = page.items.into_iter().filter_map(|item| item.map(wanted).transpose());
-        Ok(Page::new(items.collect(), page.next))
+        let mut page = list_page(&operation, request, at, convert::pull_request).await?;
+        page.items.retain(|item| item.as_ref().map_or(true, |pull_request| is_wanted(pull_request, opts)));
+        Ok(page)
     }
 
     async fn find_pull_request(
@@ -133,23 +114,30 @@ impl PullRequests for BitbucketDc {
         target: &BranchName,
         source_repository: Option<&RepoId>,
     ) -> Result<Option<PullRequest>> {
-        let Place { key, slug } = self.place(source_repository.unwrap_or(repo))?;
+        // By the source: to a main branch there may be hundreds.
+        let from = source_repository.unwrap_or(repo);
         let pages = Pages::new(None, None, |at| async move {
             let operation = self.operation("find_pull_request");
             let request = self
-                .repo_api(Method::GET, repo, &["pull-requests"])?
+                .repo_api(Method::GET, from, &["pull-requests"])?
                 .query("state", "OPEN")
-                .query("direction", "INCOMING")
-                .query("at", convert::full(target))
+                .query("direction", "OUTGOING")
+                .query("at", convert::full(source))
                 .query("limit", page_size(&operation, None)?);
             list_page(&operation, request, at.as_ref(), Ok::<WirePullRequest, _>).await
         });
-        let from = convert::full(source);
+        let Place { key, slug } = self.place(repo)?;
+        let target = convert::full(target);
         let is_it = |wire: &WirePullRequest| {
-            wire.from_ref.id == from
-                && wire.from_ref.repository.as_ref().is_some_and(|from| {
-                    from.slug.eq_ignore_ascii_case(slug) && from.project.key.eq_ignore_ascii_case(key)
-                })
+            let [from, to] = [&wire.from_ref, &wire.to_ref].map(|side| side.repository.as_ref());
+            let is_here = match source_repository {
+                // By number: the name may be an old one.
+                None => from.map(|from| from.id) == to.map(|to| to.id),
+                Some(_) => to.is_some_and(|to| {
+                    to.slug.eq_ignore_ascii_case(slug) && to.project.key.eq_ignore_ascii_case(key)
+                }),
+            };
+            is_here && wire.to_ref.id == target
         };
         let mut found = pages.items(None).try_filter(|wire| future::ready(is_it(wire))).boxed();
         found.try_next().await?.map(convert::pull_request).transpose()
@@ -177,31 +165,43 @@ impl PullRequests for BitbucketDc {
         if changes.draft == Some(true) {
             self.needs("update_pull_request", since::DRAFTS, "drafts").await?;
         }
-        self.with_version(&operation, repo, id, |now| {
-            // The server replaces all of it, so that what is to stay is sent back.
-            let reviewers = match &changes.reviewers {
-                Some(reviewers) => wire_reviewers(reviewers),
-                None => now.reviewers.iter().map(|reviewer| wire_reviewer(&reviewer.user.name)).collect(),
-            };
-            let target = match &changes.target_branch {
-                Some(target) => convert::full(target),
-                None => now.to_ref.id.clone(),
-            };
-            let body = WireUpdatePullRequest {
-                version: now.version,
-                title: changes.title.as_deref().unwrap_or(&now.title),
-                description: changes
-                    .description
-                    .as_deref()
-                    .or(now.description.as_deref())
-                    .unwrap_or_default(),
-                to_ref: WireNewRef { id: target, ..self.wire_ref_id(repo)? },
-                reviewers,
-                draft: changes.draft.or(now.draft),
-            };
-            self.pull_request_api(Method::PUT, repo, id, &[])?.json(&body)
-        })
-        .await
+        let update = |all: bool| {
+            self.with_version(&operation, repo, id, move |now| {
+                // The server replaces all of it, so that what is to stay is sent back.
+                let reviewers = match &changes.reviewers {
+                    Some(reviewers) => wire_reviewers(reviewers),
+                    None => {
+                        let kept = now.reviewers.iter().map(|reviewer| &reviewer.user);
+                        let kept = kept.filter(|user| all || user.active != Some(false));
+                        kept.map(|user| wire_reviewer(&user.name)).collect()
+                    }
+                };
+                let target = match &changes.target_branch {
+                    Some(target) => convert::full(target),
+                    None => now.to_ref.id.clone(),
+                };
+                let body = WireUpdatePullRequest {
+                    version: now.version,
+                    title: changes.title.as_deref().unwrap_or(&now.title),
+                    description: changes
+                        .description
+                        .as_deref()
+                        .or(now.description.as_deref())
+                        .unwrap_or_default(),
+                    to_ref: WireNewRef { id: target, ..self.wire_ref_id(repo)? },
+                    reviewers,
+                    draft: changes.draft.or(now.draft),
+                };
+                self.pull_request_api(Method::PUT, repo, id, &[])?.json(&body).map(Some)
+            })
+        };
+        match update(true).await {
+            // Who has left since is refused, and must not keep everybody from changing it.
+            Err(error) if error.server_code() == Some(BAD_REVIEWERS) && changes.reviewers.is_none() => {
+                update(false).await
+            }
+            done => done,
+        }
     }
 
     async fn close_pull_request(&self, repo: &RepoId, id: PullRequestId) -> Result<PullRequest> {
@@ -257,23 +257,24 @@ impl PullRequests for BitbucketDc {
                 Ok(answer) => break answer.json::<WirePullRequest>()?,
                 Err(error) => error,
             };
-            if operation.lost_an_answer() || error.is_in_doubt() {
-                match self.look(&operation, repo, id).await {
-                    Ok(now) if now.state == "MERGED" => break now,
-                    _ => return Err(error),
-                }
+            if error.is_in_doubt() {
+                let is_ours = |now: &WirePullRequest| {
+                    let head = now.from_ref.latest_commit.as_deref();
+                    now.state == "MERGED" && expected.is_none_or(|expected| head == Some(expected.as_str()))
+                };
+                break self.look(&operation, repo, id).await.ok().filter(is_ours).ok_or(error)?;
             }
             // Somebody was quicker with the pull request or its target. Without the head that the caller has seen, what
             // would be merged now may be another thing.
-            let raced = is_out_of_date(&error) || error.server_code() == Some(MERGE_RACE);
+            let raced = is_overtaken(&error);
             if !raced || !std::mem::take(&mut again) {
-                return Err(error);
+                return Err(if raced { error.with_retryable(true) } else { error });
             }
         };
         let mut merged = convert::pull_request(done)?;
         merged.auto_merge = later.then_some(merged.state == PullRequestState::Open);
         if opts.delete_source_branch == Some(true) {
-            self.delete_source(repo, &merged).await?;
+            self.delete_source(&operation, repo, &merged).await?;
         }
         Ok(merged)
     }
@@ -300,17 +301,19 @@ impl PullRequests for BitbucketDc {
 
     async fn approve_pull_request(&self, repo: &RepoId, id: PullRequestId, opts: &Approve) -> Result<()> {
         let operation = self.operation("approve_pull_request");
-        let now = self.look_at_head(&operation, repo, id, opts.expected_head.as_ref()).await?;
+        if opts.expected_head.is_some() {
+            self.look_at_head(&operation, repo, id, opts.expected_head.as_ref()).await?;
+        }
         let request =
             self.pull_request_api(Method::POST, repo, id, &["approve"])?.idempotency(Idempotency::Idempotent);
         let Err(error) = operation.send(empty(request)).await else { return Ok(()) };
+        if error.kind() != ErrorKind::Conflict {
+            return Err(error);
+        }
         // Authors may not approve their own; the server says it as a conflict.
-        let caller = self.known_identity().await.ok();
-        let is_own = now
-            .author
-            .is_some_and(|author| caller.is_some_and(|caller| caller.username.as_str() == author.user.name));
-        Err(match error.kind() {
-            ErrorKind::Conflict if is_own && now.state == "OPEN" => {
+        let (now, caller) = (self.look(&operation, repo, id).await, self.known_identity().await);
+        Err(match (now, caller) {
+            (Ok(now), Ok(caller)) if now.is_open_of(&caller.username) => {
                 operation.own(with_kind(ErrorKind::PermissionDenied, &error))
             }
             _ => error,
@@ -444,23 +447,23 @@ impl BitbucketDc {
         operation.send(self.pull_request_api(Method::GET, repo, id, &[])?).await?.json()
     }
 
-    /// Sends a change for the version that is there, and once more for the one that someone else has made of it.
+    /// Sends a change for the version that is there, and once more for the one that someone else has made of it. Where
+    /// there is nothing to change, nothing is sent.
     async fn with_version(
         &self,
         operation: &Operation,
         repo: &RepoId,
         id: PullRequestId,
-        request: impl Fn(&WirePullRequest) -> Result<ApiRequest> + Send,
+        change: impl Fn(&WirePullRequest) -> Result<Option<ApiRequest>> + Send,
     ) -> Result<PullRequest> {
-        let now = self.look(operation, repo, id).await?;
-        let first = request(&now)?;
-        match operation.send(first).await {
-            Err(error) if is_out_of_date(&error) => {
-                let now = self.look(operation, repo, id).await?;
-                let second = request(&now)?;
-                operation.send(second).await?.read(convert::pull_request)
+        let mut again = true;
+        loop {
+            let now = self.look(operation, repo, id).await?;
+            let Some(request) = change(&now)? else { return convert::pull_request(now) };
+            match operation.send(request).await {
+                Err(error) if is_out_of_date(&error) && std::mem::take(&mut again) => {}
+                answer => return answer?.read(convert::pull_request),
             }
-            answer => answer?.read(convert::pull_request),
         }
     }
 
@@ -472,16 +475,15 @@ impl BitbucketDc {
         action: &str,
         wanted: &str,
     ) -> Result<PullRequest> {
-        let now = self.look(operation, repo, id).await?;
-        if now.state == wanted {
-            return convert::pull_request(now);
-        }
         let changed = self.with_version(operation, repo, id, |now| {
+            if now.state == wanted {
+                return Ok(None);
+            }
             let request = self.pull_request_api(Method::POST, repo, id, &[action])?;
-            Ok(empty(request.query("version", now.version)))
+            Ok(Some(empty(request.query("version", now.version))))
         });
         match changed.await {
-            Err(error) if operation.lost_an_answer() || error.is_in_doubt() => {
+            Err(error) if error.is_in_doubt() => {
                 let now = self.look(operation, repo, id).await;
                 now.ok().filter(|now| now.state == wanted).map(convert::pull_request).ok_or(error)?
             }
@@ -516,7 +518,7 @@ impl BitbucketDc {
     }
 
     /// Deletes the branch that was merged, as it was merged.
-    async fn delete_source(&self, repo: &RepoId, merged: &PullRequest) -> Result<()> {
+    async fn delete_source(&self, operation: &Operation, repo: &RepoId, merged: &PullRequest) -> Result<()> {
         if merged.state != PullRequestState::Merged {
             return Ok(());
         }
@@ -528,7 +530,13 @@ impl BitbucketDc {
         match self.delete_branch(source, &merged.source_branch, &opts).await {
             // The server may be set to do it itself.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            done => done,
+            // Must not sound as if nothing had been merged.
+            Err(error) => {
+                let message =
+                    format!("it is merged, but its source branch could not be deleted: {}", error.message());
+                Err(operation.own(Error::new(error.kind(), message).with_delivery(error.delivery())))
+            }
+            Ok(()) => Ok(()),
         }
     }
 

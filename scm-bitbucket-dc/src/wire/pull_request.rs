@@ -1,3 +1,4 @@
+use scm_core::UserName;
 use serde::{Deserialize, Serialize};
 
 use super::instance::WireLinks;
@@ -24,6 +25,13 @@ pub(crate) struct WirePullRequest {
     pub(crate) participants: Vec<WireParticipant>,
     pub(crate) links: Option<WireLinks>,
     pub(crate) properties: Option<WirePullRequestProperties>,
+}
+
+impl WirePullRequest {
+    /// Is it open, and this user's?
+    pub(crate) fn is_open_of(&self, user: &UserName) -> bool {
+        self.state == "OPEN" && self.author.as_ref().is_some_and(|author| author.user.name == user.as_str())
+    }
 }
 
 #[derive(Deserialize)]
