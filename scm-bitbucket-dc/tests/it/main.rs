@@ -1,6 +1,12 @@
-//! Integration tests: one binary, for link time.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Tests of the Bitbucket provider from outside: one binary, for link time.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a run of the suite shows what was skipped, and why")]
 
+mod bad_input;
 mod check;
 mod conformance;
+mod pull_requests;
+mod versions;
+mod wire;
+mod world;
