@@ -1,17 +1,18 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
-use http::header::{ACCEPT, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use scm_core::pipeline::{ApiRequest, Operation};
 use scm_core::{
-    Archive, BlobId, ByteStream, Contents, Cursor, Error, ErrorKind, File, FilePath, ListTree, Page, RepoId,
-    Result, Revision, TreeEntry,
+    Archive, BlobId, ByteStream, Contents, Cursor, Delivery, Error, ErrorKind, File, FilePath, ListTree,
+    Page, RepoId, Result, Revision, TreeEntry,
 };
 use sha1::{Digest as _, Sha1};
 
 use crate::client::{BitbucketDc, page_size, reference};
 use crate::convert;
 use crate::page::{Inside, list_page, list_page_within};
+use crate::user::Caller;
 use crate::wire::{WireBrowse, WireBrowseRaw, WireKind};
 
 #[async_trait]
@@ -23,6 +24,11 @@ impl Contents for BitbucketDc {
             Ok(answer) => answer,
             Err(error) => return Err(self.file_error(&operation, repo, at, path, error).await),
         };
+        // A page of the repository comes with the name of who asked; one for signing in does not.
+        if is_page(answer.headers()) && Caller::of(answer.headers()).is_none() {
+            let page = "a web page answers in place of the file; it seems to be a login page or a proxy's";
+            return Err(answer.own(Error::new(ErrorKind::Decode, page).with_delivery(Delivery::Answered)));
+        }
         let mut file = File::new(path.clone(), answer.into_bytes());
         file.blob_id = BlobId::new(blob_id(&file.content)).ok();
         Ok(file)
@@ -179,6 +185,10 @@ impl BitbucketDc {
         }
         Err(error)
     }
+}
+
+fn is_page(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
 }
 
 /// The id that git gives these bytes.

@@ -5,7 +5,10 @@
 
 mod bad_input;
 mod check;
+mod comments;
 mod conformance;
+mod faults;
+mod lost;
 mod pull_requests;
 mod versions;
 mod wire;

@@ -26,6 +26,7 @@ pub(crate) mod route {
     pub(crate) const PULL: &str = "/api/projects/:key/repos/:slug/pull-requests/:id";
     pub(crate) const MERGE: &str = "/api/projects/:key/repos/:slug/pull-requests/:id/merge";
     pub(crate) const DECLINE: &str = "/api/projects/:key/repos/:slug/pull-requests/:id/decline";
+    pub(crate) const REOPEN: &str = "/api/projects/:key/repos/:slug/pull-requests/:id/reopen";
     pub(crate) const APPROVE: &str = "/api/projects/:key/repos/:slug/pull-requests/:id/approve";
     pub(crate) const COMMENTS: &str = "/api/projects/:key/repos/:slug/pull-requests/:id/comments";
     pub(crate) const COMMENT: &str = "/api/projects/:key/repos/:slug/pull-requests/:id/comments/:commentId";
