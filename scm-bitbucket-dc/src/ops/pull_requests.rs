@@ -47,8 +47,8 @@ impl PullRequests for BitbucketDc {
         let body = WireCreatePullRequest {
             title: &new.title,
             description: &new.description,
-            from_ref: self.wire_ref(source, &new.source_branch)?,
-            to_ref: self.wire_ref(repo, &new.target_branch)?,
+            from_ref: self.wire_ref(source, convert::full(&new.source_branch))?,
+            to_ref: self.wire_ref(repo, convert::full(&new.target_branch))?,
             reviewers: wire_reviewers(&reviewers),
             draft: new.draft.then_some(true),
         };
@@ -176,19 +176,13 @@ impl PullRequests for BitbucketDc {
                         kept.map(|user| wire_reviewer(&user.name)).collect()
                     }
                 };
-                let target = match &changes.target_branch {
-                    Some(target) => convert::full(target),
-                    None => now.to_ref.id.clone(),
-                };
+                let target = changes.target_branch.as_ref().map(convert::full);
+                let description = changes.description.as_deref().or(now.description.as_deref());
                 let body = WireUpdatePullRequest {
                     version: now.version,
                     title: changes.title.as_deref().unwrap_or(&now.title),
-                    description: changes
-                        .description
-                        .as_deref()
-                        .or(now.description.as_deref())
-                        .unwrap_or_default(),
-                    to_ref: WireNewRef { id: target, ..self.wire_ref_id(repo)? },
+                    description: description.unwrap_or_default(),
+                    to_ref: self.wire_ref(repo, target.unwrap_or_else(|| now.to_ref.id.clone()))?,
                     reviewers,
                     draft: changes.draft.or(now.draft),
                 };
@@ -428,14 +422,10 @@ impl BitbucketDc {
         Ok(names.filter(|name| Some(name) != author.as_ref()).collect())
     }
 
-    fn wire_ref(&self, repo: &RepoId, branch: &BranchName) -> Result<WireNewRef> {
-        Ok(WireNewRef { id: convert::full(branch), ..self.wire_ref_id(repo)? })
-    }
-
-    fn wire_ref_id(&self, repo: &RepoId) -> Result<WireNewRef> {
+    fn wire_ref(&self, repo: &RepoId, id: String) -> Result<WireNewRef> {
         let Place { key, slug } = self.place(repo)?;
         let project = WireProjectKey { key: key.to_owned() };
-        Ok(WireNewRef { id: String::new(), repository: WireRefRepository { slug: slug.to_owned(), project } })
+        Ok(WireNewRef { id, repository: WireRefRepository { slug: slug.to_owned(), project } })
     }
 
     pub(crate) async fn look(

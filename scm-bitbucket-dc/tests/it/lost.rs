@@ -171,8 +171,8 @@ async fn arrange(create: Create, names: &[&str]) -> (World, PullRequestId) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_done_though_the_answer_is_lost_is_there_once() {
-    let losses: [(&str, fn(Fault) -> Fault); 3] =
-        [("reset", Fault::reset_after), ("cut", Fault::truncate), ("broken", Fault::garbage)];
+    let reset: fn(Fault) -> Fault = Fault::reset_after;
+    let losses = [("reset", reset), ("cut", Fault::truncate), ("broken", Fault::garbage)];
     for (create, expected) in ALL {
         // A published build is answered without a word: there is nothing to cut or to break.
         let losses = if create == Status { &losses[..1] } else { &losses };

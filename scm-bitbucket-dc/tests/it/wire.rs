@@ -327,7 +327,7 @@ async fn a_comparison_names_its_sides_as_bitbucket_does() {
 }
 
 #[tokio::test]
-async fn builds_of_a_commit_are_worst_first_and_keep_what_is_new() {
+async fn a_build_in_a_state_that_is_new_is_shown_as_it_is() {
     let server = MockServer::start().await;
     let build = |key: &str, state: &str| json!({"key": key, "state": state, "url": format!("https://ci.example.com/{key}"), "dateAdded": 1});
     let builds =
