@@ -1,7 +1,7 @@
 //! Status and body of an answer → [`Error`].
 
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName, LOCATION};
 use scm_core::pipeline::{AuthForm, Dialect, ErrorAnswer};
 use scm_core::{Error, ErrorKind};
 use serde::Deserialize;
@@ -41,7 +41,10 @@ impl Dialect for BitbucketDialect {
 
     fn error(&self, answer: &ErrorAnswer<'_>) -> Error {
         let said = Said::read(answer);
-        let mut error = Error::new(classify(answer, &said), &said.message);
+        let kind = classify(answer, &said);
+        let away = answer.status.is_redirection() && kind == ErrorKind::Decode;
+        let login = "the server leads elsewhere; a login page or a proxy seems to answer";
+        let mut error = Error::new(kind, if away { login } else { &said.message });
         if let Some(code) = &said.code {
             error = error.with_server_code(code);
         }
@@ -163,10 +166,15 @@ fn classify(answer: &ErrorAnswer<'_>, said: &Said) -> ErrorKind {
         429 => RateLimited,
         status if status >= 500 => Unavailable,
         status if status >= 400 => InvalidInput,
-        // A redirect that may not be followed.
-        301 | 302 | 303 | 307 | 308 => NotFound,
+        // Moved, and not followed.
+        301 | 302 | 303 | 307 | 308 if leads_to_api(answer.headers) => NotFound,
         _ => Decode,
     }
+}
+
+/// Else it leads to a page for people, most often one for signing in, and tells nothing about what was asked for.
+fn leads_to_api(headers: &HeaderMap) -> bool {
+    headers.get(LOCATION).is_some_and(|to| to.to_str().is_ok_and(|to| to.contains("/rest/")))
 }
 
 /// An error that is about the version which was read before: reading again may help.

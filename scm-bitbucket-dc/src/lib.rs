@@ -8,6 +8,7 @@ mod convert;
 mod diff;
 mod error;
 mod exact;
+mod merge;
 mod ops;
 mod page;
 mod user;

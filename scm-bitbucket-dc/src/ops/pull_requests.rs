@@ -1,14 +1,13 @@
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, future};
+use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use http::{Method, StatusCode};
 use scm_core::pipeline::{ApiRequest, Idempotency, Operation};
 use scm_core::{
     Align, AlignStrategy, Alignment, Approvals, Approve, BranchName, Branches as _, ByteStream, Checks,
-    Cursor, DeleteBranch, Delivery, Ensured, Error, ErrorKind, FileDiff, ListPullRequests, MergeBlocker,
-    MergePullRequest, MergeReason, MergeStrategy, MergeWhen, Mergeability, NewPullRequest, Page, Pages,
-    PullRequest, PullRequestId, PullRequestState, PullRequests, RepoId, Result, Sha, UpdatePullRequest,
-    UserName,
+    Cursor, Delivery, Ensured, Error, ErrorKind, FileDiff, ListPullRequests, MergeBlocker, MergePullRequest,
+    MergeReason, MergeWhen, Mergeability, NewPullRequest, Page, Pages, PullRequest, PullRequestId,
+    PullRequestState, PullRequests, RepoId, Result, Sha, UpdatePullRequest, UserName,
 };
 
 use crate::client::{BitbucketDc, Place, page_size, since, unsupported};
@@ -18,8 +17,7 @@ use crate::page::list_page;
 use crate::user::Caller;
 use crate::wire::{
     WireCreatePullRequest, WireMerge, WireMergeability, WireNewRef, WireNewReviewer, WireProjectKey,
-    WirePullRequest, WireRefRepository, WireRepository, WireSettings, WireUpdatePullRequest, WireUser,
-    WireUserName,
+    WirePullRequest, WireRefRepository, WireRepository, WireUpdatePullRequest, WireUser, WireUserName,
 };
 use crate::{convert, diff};
 
@@ -252,6 +250,9 @@ impl PullRequests for BitbucketDc {
                 Err(error) => error,
             };
             if error.is_in_doubt() {
+                if later && self.waits(&operation, repo, id).await.is_ok_and(|waits| waits) {
+                    break self.look(&operation, repo, id).await?;
+                }
                 let is_ours = |now: &WirePullRequest| {
                     let head = now.from_ref.latest_commit.as_deref();
                     now.state == "MERGED" && expected.is_none_or(|expected| head == Some(expected.as_str()))
@@ -281,11 +282,8 @@ impl PullRequests for BitbucketDc {
             operation.own(Error::new(ErrorKind::Conflict, message).with_delivery(Delivery::Answered))
         };
         let now = self.look(&operation, repo, id).await?;
-        match operation.send(self.pull_request_api(Method::GET, repo, id, &["auto-merge"])?).await {
-            Ok(answer) if answer.status() == StatusCode::NO_CONTENT => return Err(nothing()),
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(nothing()),
-            Err(error) => return Err(error),
+        if !self.waits(&operation, repo, id).await? {
+            return Err(nothing());
         }
         operation.send(self.pull_request_api(Method::DELETE, repo, id, &["auto-merge"])?).await?;
         let mut now = convert::pull_request(now)?;
@@ -478,55 +476,6 @@ impl BitbucketDc {
                 now.ok().filter(|now| now.state == wanted).map(convert::pull_request).ok_or(error)?
             }
             done => done,
-        }
-    }
-
-    /// The strategy of the server that puts commits together as asked; `None` where its own does.
-    async fn strategy(
-        &self,
-        operation: &Operation,
-        repo: &RepoId,
-        wanted: MergeStrategy,
-    ) -> Result<Option<String>> {
-        let request = self.repo_api(Method::GET, repo, &["settings", "pull-requests"])?;
-        let settings: WireSettings = operation.send(request).await?.json()?;
-        let Some(config) = settings.merge_config else { return Ok(None) };
-        let fits = |id: &str| id.starts_with("squash") == (wanted == MergeStrategy::Squash);
-        if config.default_strategy.is_some_and(|default| fits(&default.id)) {
-            return Ok(None);
-        }
-        let mut enabled = config.strategies.into_iter().filter(|known| known.enabled != Some(false));
-        match enabled.find(|known| fits(&known.id)) {
-            Some(known) => Ok(Some(known.id)),
-            None => Err(unsupported(
-                "merge_pull_request",
-                format!(
-                    "the repository allows no strategy of the kind {wanted:?}; see its settings, Merge strategies"
-                ),
-            )),
-        }
-    }
-
-    /// Deletes the branch that was merged, as it was merged.
-    async fn delete_source(&self, operation: &Operation, repo: &RepoId, merged: &PullRequest) -> Result<()> {
-        if merged.state != PullRequestState::Merged {
-            return Ok(());
-        }
-        let source = merged.source_repository.as_ref().unwrap_or(repo);
-        let opts = match &merged.head {
-            Some(head) => DeleteBranch::default().with_expected_head(head.clone()),
-            None => DeleteBranch::default(),
-        };
-        match self.delete_branch(source, &merged.source_branch, &opts).await {
-            // The server may be set to do it itself.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            // Must not sound as if nothing had been merged.
-            Err(error) => {
-                let message =
-                    format!("it is merged, but its source branch could not be deleted: {}", error.message());
-                Err(operation.own(Error::new(error.kind(), message).with_delivery(error.delivery())))
-            }
-            Ok(()) => Ok(()),
         }
     }
 

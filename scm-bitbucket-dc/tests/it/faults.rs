@@ -13,7 +13,7 @@ use scm_testkit::fault::socket::{Script, ScriptedServer};
 use scm_testkit::fault::{Fault, StoppedClock};
 use scm_testkit::sim::bitbucket_dc::{BitbucketDcSim, Permission, Role, TokenKind, TokenSpec};
 use serde_json::json;
-use wiremock::{MockServer, ResponseTemplate};
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::wire::{AT, answer, bitbucket, error_body, refused, repo, sha};
 use crate::world::{BOT, REPO, World, config, direct, is, main, retry, route};
@@ -187,4 +187,21 @@ async fn a_login_page_in_place_of_an_answer_is_told_as_such() {
     let path = "page.html".parse().unwrap();
     let file = bitbucket(&server, "").contents().file(&repo(), &Revision::Head, &path).await.unwrap();
     assert_eq!(file.content, "<html>");
+}
+
+/// Of a page elsewhere it is not followed, and tells nothing about what is there: least of all that it is missing.
+#[tokio::test]
+async fn a_way_to_a_login_page_elsewhere_is_no_missing_branch() {
+    let server = MockServer::start().await;
+    let away =
+        ResponseTemplate::new(302).insert_header("location", "https://sso.example/login?next=%2Frest%2Fapi");
+    Mock::given(wiremock::matchers::any()).respond_with(away).mount(&server).await;
+    let (scm, repo) = (bitbucket(&server, ""), repo());
+    let words = "the server leads elsewhere; a login page or a proxy seems to answer";
+    is(scm.branches().branch_exists(&repo, &main()).await, ErrorKind::Decode, words);
+    let path = "a.txt".parse().unwrap();
+    is(scm.contents().file_exists(&repo, &Revision::Head, &path).await, ErrorKind::Decode, words);
+    is(scm.contents().file(&repo, &Revision::Head, &path).await, ErrorKind::Decode, words);
+    is(scm.branches().ensure_branch(&repo, &main(), &Revision::Head).await, ErrorKind::Decode, words);
+    is(create(&scm).await, ErrorKind::Decode, words);
 }

@@ -4,12 +4,12 @@ use futures_util::TryStreamExt as _;
 use scm_core::{
     Align, Alignment, Approve, BranchesExt as _, Change, ChecksExt as _, CommentsExt as _, CommitsExt as _,
     DeleteBranch, Error, ErrorKind, FileChange, ListBranches, ListComments, ListCommits, ListPullRequests,
-    ListTags, Marker, MergePullRequest, NewComment, NewCommit, NewPullRequest, NewStatus, NewTag,
+    ListTags, Marker, MergePullRequest, MergeWhen, NewComment, NewCommit, NewPullRequest, NewStatus, NewTag,
     PullRequest, PullRequestId, PullRequestState, PullRequestsExt as _, Resolution, Result, Revision,
     Scm as _, ThreadId, UpdatePullRequest,
 };
 use scm_testkit::fault::Fault;
-use scm_testkit::sim::bitbucket_dc::{Role, TokenKind, TokenSpec};
+use scm_testkit::sim::bitbucket_dc::{MergeChecks, Role, TokenKind, TokenSpec};
 
 use crate::world::{REPO, World, is, main, route};
 
@@ -307,4 +307,21 @@ async fn a_merge_that_was_not_done_is_told_and_not_sent_again() {
     is(done, ErrorKind::Unavailable, "Bad Gateway");
     assert_eq!(world.sent("POST", route::MERGE).len(), 1);
     assert_eq!(world.look(&pull).await.state, PullRequestState::Open);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_merge_that_waits_is_told_as_such_though_the_answer_is_lost() {
+    let world = World::new().await;
+    world.sim.set_merge_checks(REPO, MergeChecks::new().builds(1).auto_merge()).unwrap();
+    let pull = world.open("topic").await;
+    let later = MergePullRequest::default().with_when(MergeWhen::ChecksPass);
+    world.fault(Fault::on("POST", route::MERGE).reset_after().times(1));
+    let waiting = world.scm.pull_requests().merge_pull_request(&world.repo, pull.id, &later).await.unwrap();
+    assert_eq!((waiting.state, waiting.auto_merge), (PullRequestState::Open, Some(true)));
+    assert_eq!(world.sent("POST", route::MERGE).len(), 1);
+    // Nothing was done.
+    world.scm.pull_requests().cancel_auto_merge(&world.repo, pull.id).await.unwrap();
+    world.fault(Fault::on("POST", route::MERGE).reset_before().times(1));
+    let done = world.scm.pull_requests().merge_pull_request(&world.repo, pull.id, &later).await;
+    assert!(done.unwrap_err().is_in_doubt());
 }
