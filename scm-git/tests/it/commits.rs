@@ -8,7 +8,7 @@ use scm_testkit::fault::Fault;
 use scm_testkit::sim::GitFilters;
 use scm_testkit::sim::gitlab::{ProjectSpec, Protection, Role};
 
-use crate::world::{PROJECT, World, branch, git};
+use crate::world::{PROJECT, World, bot, branch, git};
 
 const PUSH: &str = "/:project/git-receive-pack";
 
@@ -217,11 +217,10 @@ async fn a_repository_that_must_be_read_whole_is_read_up_to_the_limit() {
     world.sim.set_git_filters(GitFilters::Off);
     let small = world.limited_to(2_000);
     let new = NewCommit::on_branch(branch("main"), "Change").with_change(change("b.txt", "1"));
-    let by = Person::new("A Bot", "bot@example.com").unwrap();
-    let error = is(small.create_commit(&new, &by).await, ErrorKind::Unsupported, "uploadpack.allowFilter");
+    let error = is(small.create_commit(&new, &bot()).await, ErrorKind::Unsupported, "uploadpack.allowFilter");
     assert!(error.message().contains("2000 bytes"), "{error}");
     world.sim.set_git_filters(GitFilters::All);
-    world.limited_to(2_000).create_commit(&new, &by).await.unwrap();
+    world.limited_to(2_000).create_commit(&new, &bot()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

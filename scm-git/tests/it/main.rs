@@ -5,5 +5,6 @@
 mod commits;
 #[cfg(feature = "gateway")]
 mod gateway;
+mod large;
 mod like_git;
 mod world;

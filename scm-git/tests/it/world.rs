@@ -58,20 +58,28 @@ impl World {
     pub(crate) async fn with(spec: ProjectSpec, protection: Protection, role: Role) -> Self {
         let sim = GitLabSim::builder().start().await.unwrap();
         sim.create_project(PROJECT, &spec.protection(protection)).unwrap();
+        Self::on(sim, role)
+    }
+
+    /// With a copy of the repository in a directory.
+    pub(crate) async fn like(path: &Path) -> Self {
+        Self::on(GitLabSim::builder().repository(PROJECT, path).start().await.unwrap(), Role::Maintainer)
+    }
+
+    fn on(sim: GitLabSim, role: Role) -> Self {
         let token = sim.issue_token(&TokenSpec::new(TokenKind::Group, "bot").role(role)).unwrap();
         let url = format!("{}/{PROJECT}.git", sim.url());
         let with_token = url.replace("http://", &format!("http://oauth2:{}@", token.token));
         let token = SecretString::from(token.token);
-        let git = repository(&sim, token.clone(), None);
+        let git = repository(&sim, token.clone(), direct(), None);
         Self { sim, git, url: with_token, token }
     }
 
     #[cfg(feature = "gateway")]
     pub(crate) async fn gateway(&self) -> scm_git::Gateway {
         let credentials = Arc::new(StaticCredential::token(self.token.clone()));
-        let transport = Transport::new(DirectTransport::new(&Network::new()).unwrap());
         let url = format!("{}/{PROJECT}.git", self.sim.url()).parse().unwrap();
-        scm_git::Gateway::start(transport, &GitRemote::new(url, "oauth2", credentials)).await.unwrap()
+        scm_git::Gateway::start(direct(), &GitRemote::new(url, "oauth2", credentials)).await.unwrap()
     }
 
     #[cfg(feature = "gateway")]
@@ -81,7 +89,12 @@ impl World {
 
     /// The same repository, read up to so many bytes an answer.
     pub(crate) fn limited_to(&self, bytes: usize) -> GitRepository {
-        repository(&self.sim, self.token.clone(), Some(bytes))
+        repository(&self.sim, self.token.clone(), direct(), Some(bytes))
+    }
+
+    /// The same repository over another transport.
+    pub(crate) fn over(&self, transport: Transport) -> GitRepository {
+        repository(&self.sim, self.token.clone(), transport, None)
     }
 
     pub(crate) fn tip(&self, branch: &str) -> Option<Sha> {
@@ -89,13 +102,25 @@ impl World {
     }
 
     pub(crate) async fn commit(&self, new: &NewCommit) -> scm_core::Result<scm_core::Commit> {
-        self.git.create_commit(new, &Person::new("A Bot", "bot@example.com").unwrap()).await
+        self.git.create_commit(new, &bot()).await
     }
 }
 
-fn repository(sim: &GitLabSim, token: SecretString, max_body: Option<usize>) -> GitRepository {
+pub(crate) fn bot() -> Person {
+    Person::new("A Bot", "bot@example.com").unwrap()
+}
+
+pub(crate) fn direct() -> Transport {
+    Transport::new(DirectTransport::new(&Network::new()).unwrap())
+}
+
+fn repository(
+    sim: &GitLabSim,
+    token: SecretString,
+    transport: Transport,
+    max_body: Option<usize>,
+) -> GitRepository {
     let credentials = Arc::new(StaticCredential::token(token));
-    let transport = Transport::new(DirectTransport::new(&Network::new()).unwrap());
     let root: Url = sim.url().parse().unwrap();
     let mut config = PipelineConfig::new(root, transport, Arc::clone(&credentials) as _);
     config.max_body = max_body.unwrap_or(config.max_body);

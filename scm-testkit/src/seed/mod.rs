@@ -1,10 +1,12 @@
 //! Repositories to start with.
 
 mod demo;
+mod large;
 
 use crate::sim::gitlab::PipelineScript;
 
 pub use demo::demo;
+pub use large::Large;
 
 /// One repository of a seed.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ mod params;
 mod receive;
 mod record;
 mod reply;
-mod repo;
+pub(crate) mod repo;
 
 pub use cgi::GitFilters;
 pub use clock::Clock;
