@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -179,7 +180,7 @@ impl NewCommit {
         if self.changes.is_empty() {
             return Err(Error::invalid("a commit needs at least one change"));
         }
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for change in &self.changes {
             for path in change.paths() {
                 if !seen.insert(path) {
@@ -188,22 +189,16 @@ impl NewCommit {
             }
         }
         // A file and a directory of one name cannot both be written.
-        for (a, b) in seen.iter().zip(seen.iter().skip(1)) {
-            let below = b.as_str().strip_prefix(a.as_str()).is_some_and(|rest| rest.starts_with('/'));
-            if below && self.writes(a) && self.writes(b) {
-                return Err(Error::invalid(format!("'{a}' would be a file and, for '{b}', a directory")));
+        let written: BTreeSet<&str> = self.changes.iter().filter_map(FileChange::writes).collect();
+        for path in &written {
+            let mut above = path.match_indices('/').map(|(end, _)| &path[..end]);
+            if let Some(file) = above.find(|above| written.contains(above)) {
+                return Err(Error::invalid(format!(
+                    "'{file}' would be a file and, for '{path}', a directory"
+                )));
             }
         }
         Ok(())
-    }
-
-    fn writes(&self, path: &FilePath) -> bool {
-        self.changes.iter().any(|change| match change {
-            FileChange::Delete { .. } => false,
-            FileChange::Create { path: p, .. } | FileChange::Update { path: p, .. } => p == path,
-            FileChange::Rename { to, .. } => to == path,
-            FileChange::Chmod { path: p, .. } => p == path,
-        })
     }
 }
 
@@ -323,6 +318,16 @@ impl FileChange {
         };
         std::iter::once(first).chain(second)
     }
+
+    /// Where a file is afterwards.
+    fn writes(&self) -> Option<&str> {
+        match self {
+            Self::Create { path, .. } | Self::Update { path, .. } | Self::Chmod { path, .. } => Some(path),
+            Self::Rename { to, .. } => Some(to),
+            Self::Delete { .. } => None,
+        }
+        .map(FilePath::as_str)
+    }
 }
 
 impl fmt::Debug for FileChange {
@@ -371,6 +376,15 @@ mod tests {
                 "two changes",
             ),
             (vec![FileChange::create(path("a"), "1"), FileChange::create(path("a/b"), "1")], "a directory"),
+            // By name, `a-b` stands between the two.
+            (
+                vec![
+                    FileChange::create(path("a"), "1"),
+                    FileChange::create(path("a-b"), "1"),
+                    FileChange::chmod(path("a/b/c"), true),
+                ],
+                "'a' would be a file and, for 'a/b/c', a directory",
+            ),
         ] {
             let error = commit(changes).validate().unwrap_err();
             assert!(error.to_string().contains(words), "{error}");
