@@ -8,6 +8,7 @@ use crate::objects::Objects;
 use crate::pack;
 use crate::pkt::{FLUSH, Packet, Packets, broken, line};
 use crate::refs::{Capabilities, command, upload_pack};
+use crate::repository::aside;
 
 /// What the server is asked to leave out. Ordered by how much that is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +68,8 @@ pub(crate) async fn fetch(
     body.extend_from_slice(FLUSH);
     let answer = operation.send(upload_pack(body)).await;
     let answer = answer.map_err(|error| operation.own(too_large(error, filter)))?;
-    read(answer.bytes()).map_err(|error| operation.own(error))
+    let answer = answer.into_bytes();
+    aside(move || read(&answer)).await.map_err(|error| operation.own(error))
 }
 
 /// Says what to do where a repository must be read whole and is too large for that.

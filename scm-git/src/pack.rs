@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use gix_hash::ObjectId;
-use gix_object::{Data, Kind};
+use gix_object::Kind;
 use gix_pack::data::entry::Header;
 use gix_pack::data::input::{BytesToEntriesIter, EntryDataMode, Mode};
-use gix_pack::data::output::{Count, Entry, bytes::FromEntriesIter};
-use gix_pack::data::{File, Version};
+use gix_pack::data::{File, Version, header};
+use gix_zlib::stream::deflate::{Compress, FlushCompress};
+use gix_zlib::{Compression, Status};
 use scm_core::{Error, ErrorKind, Result};
 
 use crate::objects::{HASH, Objects};
@@ -61,40 +62,101 @@ pub(crate) fn id_of(kind: Kind, data: &[u8]) -> Result<ObjectId> {
 }
 
 /// Writes a pack, object by object; git refuses a pack that holds one twice.
-#[derive(Default)]
 pub(crate) struct Writer {
-    entries: Vec<Entry>,
+    out: Vec<u8>,
+    count: u32,
     known: HashSet<ObjectId>,
+    /// One for all: each takes hundreds of kilobytes, and most objects are small.
+    deflate: Compress,
 }
 
 impl Writer {
+    pub(crate) fn new() -> Self {
+        Self {
+            out: header::encode(Version::V2, 0).to_vec(),
+            count: 0,
+            known: HashSet::new(),
+            deflate: Compress::new(Compression::DEFAULT),
+        }
+    }
+
     /// Adds an object, compressed, and returns its id.
     pub(crate) fn add(&mut self, kind: Kind, data: &[u8]) -> Result<ObjectId> {
         let id = id_of(kind, data)?;
         if !self.known.insert(id) {
             return Ok(id);
         }
-        let object = Data::new(data, kind, HASH);
-        let entry = Entry::from_data(&Count::from_data(id, None), &object, gix_zlib::Compression::DEFAULT)
-            .map_err(|_| internal())?;
-        self.entries.push(entry);
+        self.count =
+            self.count.checked_add(1).ok_or_else(|| Error::invalid("a commit of too many objects"))?;
+        let header = match kind {
+            Kind::Blob => Header::Blob,
+            Kind::Tree => Header::Tree,
+            Kind::Commit => Header::Commit,
+            Kind::Tag => Header::Tag,
+        };
+        header.write_to(data.len() as u64, &mut self.out).map_err(|_| internal())?;
+        self.compress(data)?;
         Ok(id)
     }
 
-    /// The whole pack.
-    pub(crate) fn finish(self) -> Result<Vec<u8>> {
-        let count =
-            u32::try_from(self.entries.len()).map_err(|_| Error::invalid("a commit of too many objects"))?;
-        let size = self.entries.iter().map(|entry| entry.compressed_data.len() + 16).sum::<usize>() + 64;
-        let entries = std::iter::once(Ok(self.entries));
-        let mut writer = FromEntriesIter::new(entries, Vec::with_capacity(size), count, Version::V2, HASH);
-        for written in writer.by_ref() {
-            written.map_err(|_| internal())?;
+    fn compress(&mut self, data: &[u8]) -> Result<()> {
+        self.deflate.reset();
+        let mut chunk = [0; 16 * 1024];
+        let mut left = data;
+        loop {
+            let (read, written) = (self.deflate.total_in(), self.deflate.total_out());
+            let status =
+                self.deflate.compress(left, &mut chunk, FlushCompress::Finish).map_err(|_| internal())?;
+            left = &left[(self.deflate.total_in() - read) as usize..];
+            self.out.extend_from_slice(&chunk[..(self.deflate.total_out() - written) as usize]);
+            if status == Status::StreamEnd {
+                return Ok(());
+            }
         }
-        Ok(writer.into_write())
+    }
+
+    /// The whole pack.
+    pub(crate) fn finish(mut self) -> Result<Vec<u8>> {
+        self.out[..header::SIZE].copy_from_slice(&header::encode(Version::V2, self.count));
+        let mut hasher = gix_hash::hasher(HASH);
+        hasher.update(&self.out);
+        let sum = hasher.try_finalize().map_err(|_| internal())?;
+        self.out.extend_from_slice(sum.as_slice());
+        Ok(self.out)
     }
 }
 
 fn internal() -> Error {
     Error::new(ErrorKind::Internal, "the pack could not be written")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut pack = Writer::new();
+        // Larger than what is compressed at once, and not compressible: an entry for each of many files.
+        let mut seed = 1_u64;
+        let mut tree = Vec::new();
+        for n in 0..5_000 {
+            tree.extend_from_slice(format!("100644 file-{n:04}\0").as_bytes());
+            tree.extend((0..20).map(|_| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (seed >> 33) as u8
+            }));
+        }
+        let id = pack.add(Kind::Tree, &tree).unwrap();
+        assert_eq!(pack.add(Kind::Tree, &tree).unwrap(), id);
+        let other = &tree[..tree.len() / 2];
+        let half = pack.add(Kind::Tree, other).unwrap();
+        pack.add(Kind::Blob, b"text").unwrap();
+        let pack = pack.finish().unwrap();
+        assert_eq!(pack[..12], *b"PACK\0\0\0\x02\0\0\0\x03");
+        let objects = read(pack).unwrap();
+        assert!(objects.contains(&id) && objects.contains(&half));
+        let found = objects.entry(&id, "file-4999").unwrap().unwrap();
+        assert_eq!(found.1.as_slice(), &tree[tree.len() - 20..]);
+    }
 }

@@ -1,5 +1,6 @@
 //! Pushing: refs that move only from where they were seen to be, and what the server says of it.
 
+use bytes::Bytes;
 use http::Method;
 use http::header::{ACCEPT, HeaderValue};
 use scm_core::pipeline::{ApiRequest, Operation};
@@ -21,24 +22,30 @@ pub(crate) struct Move<'a> {
     pub(crate) to: &'a str,
 }
 
-/// Sends one move with the objects it needs, and reads the server's report to its end.
-///
-/// # Errors
-/// `Refused` inside [`Pushed`] is no error yet: why a ref did not move is for the caller to find out.
-pub(crate) async fn push(operation: &Operation, wanted: &Move<'_>, pack: &[u8]) -> Result<Pushed> {
-    let mut body = Vec::with_capacity(pack.len() + 256);
+/// What is sent to move one ref, with the objects it needs.
+pub(crate) fn body(wanted: &Move<'_>, mut pack: Vec<u8>) -> Bytes {
     let command = format!(
         "{} {} {}\0 report-status side-band-64k object-format=sha1",
         wanted.from, wanted.to, wanted.name
     );
-    line(&mut body, &command);
-    body.extend_from_slice(FLUSH);
-    body.extend_from_slice(pack);
+    let mut front = Vec::new();
+    line(&mut front, &command);
+    front.extend_from_slice(FLUSH);
+    // In front of the pack rather than with a copy of it.
+    pack.splice(0..0, front);
+    pack.into()
+}
+
+/// Sends the move of the ref `name`, and reads the server's report to its end.
+///
+/// # Errors
+/// `Refused` inside [`Pushed`] is no error yet: why a ref did not move is for the caller to find out.
+pub(crate) async fn push(operation: &Operation, name: &str, body: Bytes) -> Result<Pushed> {
     let request = ApiRequest::new(Method::POST, "git-receive-pack", &[])
         .header(ACCEPT, HeaderValue::from_static("application/x-git-receive-pack-result"))
         .body(body.into(), HeaderValue::from_static("application/x-git-receive-pack-request"));
     let answer = operation.send(request).await?;
-    report(answer.bytes(), wanted.name).map_err(|error| operation.own(error))
+    report(answer.bytes(), name).map_err(|error| operation.own(error))
 }
 
 /// What the server reports.

@@ -16,7 +16,7 @@ use crate::dialect::GitDialect;
 use crate::fetch::{Fetched, Filter, fetch};
 use crate::objects::Objects;
 use crate::pack::Writer;
-use crate::push::{Move, NOTHING, Pushed, push};
+use crate::push::{self, Move, NOTHING, Pushed, push};
 use crate::refs::{self, Capabilities};
 use crate::tree;
 
@@ -105,7 +105,7 @@ impl GitRepository {
                 _ => NOTHING,
             };
             let error =
-                match self.push_exactly(&operation, &new.branch, from, commit.sha.as_str(), &pack).await {
+                match self.push_exactly(&operation, &new.branch, from, commit.sha.as_str(), pack).await {
                     Ok(()) => return Ok(commit),
                     Err(error) => error,
                 };
@@ -130,7 +130,7 @@ impl GitRepository {
             let error = Error::new(ErrorKind::NotFound, format!("there is no branch '{branch}'"));
             return Err(operation.own(error.with_delivery(Delivery::Answered)));
         }
-        let done = self.push_exactly(&operation, branch, expected.as_str(), NOTHING, &[]).await;
+        let done = self.push_exactly(&operation, branch, expected.as_str(), NOTHING, Vec::new()).await;
         done.map_err(|error| match error.kind() {
             // Nobody wants to make it anew elsewhere: the guard of the caller did not hold.
             ErrorKind::Conflict => operation.own(
@@ -200,8 +200,12 @@ impl GitRepository {
             None => (Objects::empty(), ObjectId::empty_tree(crate::objects::HASH)),
         };
         let own = |error| operation.own(error);
-        let mut pack = Writer::default();
-        let tree = tree::apply(&objects, root, &new.changes, &mut pack).map_err(own)?;
+        let changes = new.changes.clone();
+        let applied = aside(move || {
+            let mut pack = Writer::new();
+            Ok((tree::apply(&objects, root, &changes, &mut pack)?, pack))
+        });
+        let (tree, mut pack) = applied.await.map_err(own)?;
         let now = self.pipeline.clock().now();
         let signature = |person: &Person| Signature {
             name: person.name.as_str().into(),
@@ -231,7 +235,7 @@ impl GitRepository {
         made.authored_at = Some(now);
         made.committed_at = Some(now);
         made.parents = parent.into_iter().cloned().collect();
-        Ok((made, pack.finish().map_err(own)?))
+        Ok((made, aside(|| pack.finish()).await.map_err(own)?))
     }
 
     /// The root tree of the parent and every tree on the way to a changed file: one request per level where the server's
@@ -343,12 +347,13 @@ impl GitRepository {
         branch: &BranchName,
         from: &str,
         to: &str,
-        pack: &[u8],
+        pack: Vec<u8>,
     ) -> Result<()> {
         let name = full(branch);
+        let body = push::body(&Move { name: &name, from, to }, pack);
         let is = |tip: Option<&Sha>, id: &str| tip.map_or(NOTHING, Sha::as_str) == id;
         for left in (0..REPEATS).rev() {
-            let error = match push(operation, &Move { name: &name, from, to }, pack).await {
+            let error = match push(operation, &name, body.clone()).await {
                 Ok(Pushed::Done) => return Ok(()),
                 Ok(Pushed::Refused(refusal)) => {
                     let tip = self.tip_of(operation, branch).await?;
@@ -378,6 +383,16 @@ impl GitRepository {
             }
         }
         Err(operation.own(Error::new(ErrorKind::Internal, "the push was sent too often")))
+    }
+}
+
+/// What may take a while, for other tasks to go on meanwhile.
+pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => {
+            Err(Error::new(ErrorKind::Internal, "what git needed was not worked out").with_source(error))
+        }
     }
 }
 
