@@ -15,14 +15,19 @@ use scm_core::{Error, ErrorKind, Result};
 use crate::objects::{HASH, Objects};
 use crate::pkt::broken;
 
-/// Most bytes that one commit or tree may unpack to: some millions of entries.
-const LARGEST_TREE: usize = 256 * 1024 * 1024;
+/// Most bytes that the commits and trees of one answer may unpack to: some millions of entries. What comes over the
+/// network is bounded elsewhere, but a small pack can hold very much of the same.
+const MOST: usize = 256 * 1024 * 1024;
 
 /// Reads the commits and trees of a pack, and checks its sum. Contents of files are skipped.
 ///
 /// # Errors
-/// `Decode` for a broken pack, or for a tree that is larger than any.
+/// `Decode` for a broken pack, or for trees that are larger than any.
 pub(crate) fn read(pack: Vec<u8>) -> Result<Objects> {
+    read_up_to(pack, MOST)
+}
+
+fn read_up_to(pack: Vec<u8>, most: usize) -> Result<Objects> {
     let wrong = |_| broken("the server sent a broken pack");
     let entries = BytesToEntriesIter::new_from_header(&*pack, Mode::Verify, EntryDataMode::Ignore, HASH)
         .and_then(|entries| {
@@ -30,12 +35,11 @@ pub(crate) fn read(pack: Vec<u8>) -> Result<Objects> {
         })
         .map_err(wrong);
     let entries: Vec<(u64, Header)> = entries?;
-    let file = File::from_data(pack, PathBuf::new(), HASH)
-        .map_err(wrong)?
-        .with_alloc_limit_bytes(Some(LARGEST_TREE));
+    let file = File::from_data(pack, PathBuf::new(), HASH).map_err(wrong)?.with_alloc_limit_bytes(Some(most));
     let mut inflate = gix_zlib::Inflate::default();
     let mut objects = Objects::default();
     let mut data = Vec::new();
+    let mut left = most;
     for (offset, header) in entries {
         if matches!(header, Header::Blob) {
             continue;
@@ -48,6 +52,9 @@ pub(crate) fn read(pack: Vec<u8>) -> Result<Objects> {
         }
         file.decode_entry(entry, &mut data, &mut inflate, &|_, _| Ok(None), &mut gix_pack::cache::Never)
             .map_err(wrong)?;
+        left = left
+            .checked_sub(data.len())
+            .ok_or_else(|| broken("the server sent more trees than there can be"))?;
         let id = id_of(kind, &data)?;
         objects.insert(id, kind, data.clone());
     }
@@ -154,7 +161,9 @@ mod tests {
         pack.add(Kind::Blob, b"text").unwrap();
         let pack = pack.finish().unwrap();
         assert_eq!(pack[..12], *b"PACK\0\0\0\x02\0\0\0\x03");
-        let objects = read(pack).unwrap();
+        // Each of the trees would fit.
+        assert_eq!(read_up_to(pack.clone(), tree.len()).unwrap_err().kind(), ErrorKind::Decode);
+        let objects = read_up_to(pack, tree.len() + other.len()).unwrap();
         assert!(objects.contains(&id) && objects.contains(&half));
         let found = objects.entry(&id, "file-4999").unwrap().unwrap();
         assert_eq!(found.1.as_slice(), &tree[tree.len() - 20..]);
