@@ -162,7 +162,7 @@ mod tests {
         let pack = pack.finish().unwrap();
         assert_eq!(pack[..12], *b"PACK\0\0\0\x02\0\0\0\x03");
         // Each of the trees would fit.
-        assert_eq!(read_up_to(pack.clone(), tree.len()).unwrap_err().kind(), ErrorKind::Decode);
+        assert_eq!(read_up_to(pack.clone(), tree.len()).err().unwrap().kind(), ErrorKind::Decode);
         let objects = read_up_to(pack, tree.len() + other.len()).unwrap();
         assert!(objects.contains(&id) && objects.contains(&half));
         let found = objects.entry(&id, "file-4999").unwrap().unwrap();

@@ -145,14 +145,18 @@ async fn simulated(cli: &Cli, opts: &RunOptions) -> Result<bool> {
         Provider::Gitlab => {
             let builder = GitLabSim::builder().listen(&cli.listen).context_path(&cli.context_path);
             let sim = Arc::new(builder.start().await.map_err(failed)?);
-            let (judge, connect) = way(cli, &sim.url(), gitlab)?;
+            let way = Way::to(cli, &sim.url(), gitlab)?;
+            let judge = way.judge.clone();
+            let connect = move |url: &str, token| way.connect(url, token);
             let fixture = GitLabFixture::new(Arc::clone(&sim), connect).map_err(no_beginning)?;
             judged(cli, opts, fixture.scm(), fixture, judge, || sim.unknown_parameters()).await
         }
         Provider::BitbucketDc => {
             let builder = BitbucketDcSim::builder().listen(&cli.listen).context_path(&cli.context_path);
             let sim = Arc::new(builder.start().await.map_err(failed)?);
-            let (judge, connect) = way(cli, &sim.url(), bitbucket_dc)?;
+            let way = Way::to(cli, &sim.url(), bitbucket_dc)?;
+            let judge = way.judge.clone();
+            let connect = move |url: &str, token| way.connect(url, token);
             let fixture = BitbucketDcFixture::new(Arc::clone(&sim), connect).map_err(no_beginning)?;
             judged(cli, opts, fixture.scm(), fixture, judge, || sim.unknown_parameters()).await
         }
@@ -163,23 +167,31 @@ async fn simulated(cli: &Cli, opts: &RunOptions) -> Result<bool> {
 type Connect = fn(&str, SecretString, &Transport) -> Result<Arc<dyn Scm>>;
 
 /// The way to the simulator: directly, or through a judge.
-fn way(
-    cli: &Cli,
-    url: &str,
+#[derive(Clone)]
+struct Way {
     connect: Connect,
-) -> Result<(Option<Judge>, impl Fn(&str, SecretString) -> Result<Arc<dyn Scm>> + Send + Sync + use<>)> {
-    let exceptions = cli.exceptions.as_deref().map(Exception::load).transpose()?.unwrap_or_default();
-    let server = url.parse().map_err(|error| Error::config(format!("{url}: {error}")))?;
-    let direct = DirectTransport::new(&Network::new())?;
-    let (transport, judge) = match &cli.via {
-        None => (Transport::new(direct), None),
-        Some(_) => {
+    via: Option<String>,
+    transport: Transport,
+    judge: Option<Judge>,
+}
+
+impl Way {
+    fn to(cli: &Cli, url: &str, connect: Connect) -> Result<Self> {
+        let exceptions = cli.exceptions.as_deref().map(Exception::load).transpose()?.unwrap_or_default();
+        let server = url.parse().map_err(|error| Error::config(format!("{url}: {error}")))?;
+        let direct = DirectTransport::new(&Network::new())?;
+        let via = cli.via.as_ref().map(ToString::to_string);
+        Ok(if via.is_none() {
+            Self { connect, via, transport: Transport::new(direct), judge: None }
+        } else {
             let judge = Judge::new(direct, server, exceptions);
-            (Transport::new(judge.clone()), Some(judge))
-        }
-    };
-    let via = cli.via.as_ref().map(ToString::to_string);
-    Ok((judge, move |url: &str, token| connect(via.as_deref().unwrap_or(url), token, &transport)))
+            Self { connect, via, transport: Transport::new(judge.clone()), judge: Some(judge) }
+        })
+    }
+
+    fn connect(&self, url: &str, token: SecretString) -> Result<Arc<dyn Scm>> {
+        (self.connect)(self.via.as_deref().unwrap_or(url), token, &self.transport)
+    }
 }
 
 async fn judged(
