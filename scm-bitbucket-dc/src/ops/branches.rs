@@ -176,6 +176,8 @@ impl BitbucketDc {
             let request = self
                 .repo_api(Method::GET, repo, &[list])?
                 .query("filterText", name)
+                // Lists of tags know no such wish.
+                .query_some("boostMatches", (list == "branches").then_some(true))
                 .query("limit", page_size(&operation, None)?);
             list_page(&operation, request, at.as_ref(), Ok::<W, _>).await
         });

@@ -97,7 +97,7 @@ async fn a_state_is_changed_again_of_what_somebody_else_has_made() {
         then(&server, "POST", &at, STALE, 1, pull(3, after)).await;
         let done = call(&server).await.unwrap();
         assert_eq!(done.state == PullRequestState::Open, after == "OPEN");
-        let one = |version| (format!("version={version}"), json!({}));
+        let one = |version| (format!("version={version}"), Value::Null);
         assert_eq!(sent(&server, "POST", &at).await, [one(1), one(2)], "{action}");
         // Who was quicker wanted the same.
         let server = MockServer::start().await;

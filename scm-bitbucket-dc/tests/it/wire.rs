@@ -287,14 +287,17 @@ async fn a_comparison_names_its_sides_as_bitbucket_does() {
     for at in [AT, "/rest/api/latest/projects/UP/repos/stream"] {
         answer(&server, "GET", &format!("{at}/compare/commits"), ok(commits.clone())).await;
         answer(&server, "GET", &format!("{at}/compare/diff"), ok(diff.clone())).await;
-        answer(&server, "GET", &format!("{at}/diff"), ok(diff.clone())).await;
+        let changes = page(json!([{"path": {"toString": "a"}, "type": "ADD"}]));
+        answer(&server, "GET", &format!("{at}/changes"), ok(changes)).await;
     }
     let scm = bitbucket(&server, "");
     let (old, new) = (Revision::Branch("main".parse().unwrap()), Revision::from(sha('c')));
     let compare = async |opts: Compare| {
         let before = server.received_requests().await.unwrap().len();
         let out = scm.commits().compare(&repo(), &old, &new, &opts).await.unwrap();
-        assert_eq!((out.commits[0].title.as_str(), out.truncated), ("New", true));
+        let direct = opts.direct == Some(true);
+        assert_eq!((out.commits[0].title.as_str(), out.truncated), ("New", !direct));
+        assert_eq!(out.files.len(), usize::from(direct));
         let all = server.received_requests().await.unwrap();
         let asked = all[before..].iter().map(|request| {
             let (_, end) = request.url.path().split_once("/projects/").unwrap();
@@ -312,7 +315,7 @@ async fn a_comparison_names_its_sides_as_bitbucket_does() {
     );
     assert_eq!(
         compare(Compare::default().with_direct(true)).await[1],
-        format!("PROJ/repos/repo/diff?since=refs%2Fheads%2Fmain&until={c}")
+        format!("PROJ/repos/repo/changes?since=refs%2Fheads%2Fmain&until={c}&limit=100")
     );
     let upstream = Compare::default().with_from_repository("UP/stream".parse().unwrap());
     assert_eq!(
