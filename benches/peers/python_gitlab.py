@@ -1,10 +1,13 @@
-"""python-gitlab: walks over the whole listing once for each line on standard input. Arguments: URL, token."""
+"""python-gitlab: the first line on standard input is the token; for each further one it walks over the whole listing once.
+
+Argument: URL.
+"""
 
 import sys
 
 import gitlab
 
-gl = gitlab.Gitlab(sys.argv[1], private_token=sys.argv[2])
+gl = gitlab.Gitlab(sys.argv[1], private_token=sys.stdin.readline().strip())
 for _ in sys.stdin:
     found = gl.projects.list(
         iterator=True,

@@ -30,16 +30,17 @@ enum Client {
 }
 
 impl Walk {
-    /// From the arguments of the program: the client, which is `scm`, `scm/PARTS` or `hand`, and the server's URL and a
-    /// token.
+    /// From the arguments of the program: the client, which is `scm`, `scm/PARTS` or `hand`, and the server's URL. The
+    /// token is the first line on standard input: arguments are for all to see.
     ///
     /// # Errors
     /// For an unknown client, or settings that cannot be.
     pub fn from_args() -> Fallible<Self> {
         let args: Vec<String> = std::env::args().skip(1).collect();
-        let [client, url, token] = &args[..] else {
-            return Err("three arguments: CLIENT URL TOKEN".into());
+        let [client, url] = &args[..] else {
+            return Err("two arguments: CLIENT URL".into());
         };
+        let token = &std::io::stdin().lines().next().ok_or("no token on standard input")??;
         let client = match client.split_once('/') {
             None if client == "scm" => Client::Scm(gitlab(url, token)?),
             None if client == "hand" => Client::ByHand(ByHand::new(url, token)?),

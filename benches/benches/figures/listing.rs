@@ -4,7 +4,8 @@ use std::io::{Error, Result};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::process::{Cost, Process};
+use benches::{Cost, Process};
+
 use crate::table::{Row, milliseconds};
 use crate::{here, say, target_dir};
 
@@ -49,13 +50,14 @@ impl Server {
     }
 
     fn client(&self, name: &'static str, program: &str, args: &[&str]) -> Result<Client> {
-        let args = [args, &[&self.url, &self.token]].concat();
-        Ok(Client { name, process: Process::start(program, &args)?, costs: Vec::new() })
+        let mut process = Process::start(program, &[args, &[&self.url]].concat())?;
+        process.tell(&self.token)?;
+        Ok(Client { name, process, costs: Vec::new() })
     }
 
     fn allocations(&self, client: &str) -> Result<(f64, f64)> {
         let program = env!("CARGO_BIN_EXE_bench-allocations");
-        let line = Process::start(program, &[client, &self.url, &self.token])?.line()?;
+        let (line, _) = Process::start(program, &[client, &self.url])?.ask(&self.token)?;
         let numbers: Vec<f64> = line.split(' ').filter_map(|number| number.parse().ok()).collect();
         match numbers[..] {
             [count, bytes] => Ok((count, bytes)),
@@ -164,8 +166,8 @@ fn alternate(clients: &mut [Client], expected: usize, rounds: usize) -> Result<(
             if client.costs.iter().map(|cost| cost.wall).sum::<Duration>() > TIME {
                 continue;
             }
-            let (found, cost) = client.process.walk()?;
-            assert_eq!(found, expected, "projects found by {}", client.name);
+            let (found, cost) = client.process.ask("")?;
+            assert_eq!(found, expected.to_string(), "projects found by {}", client.name);
             client.costs.push(cost);
         }
     }

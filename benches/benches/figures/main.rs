@@ -3,7 +3,6 @@
 
 mod listing;
 mod memory;
-mod process;
 mod table;
 
 use std::path::{Path, PathBuf};

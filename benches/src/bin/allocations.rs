@@ -1,4 +1,5 @@
-//! `bench-allocations CLIENT URL TOKEN`: prints how often one walk allocates, and how many bytes, per project.
+//! `bench-allocations CLIENT URL`, with the token on standard input: prints how often one walk allocates, and how many
+//! bytes, per project.
 
 use std::error::Error;
 use std::io::{Write as _, stdout};

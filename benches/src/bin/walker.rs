@@ -1,5 +1,5 @@
-//! `bench-walker CLIENT URL TOKEN`: walks over the whole listing once for each line on standard input, and answers with
-//! the number of projects found.
+//! `bench-walker CLIENT URL`: the first line on standard input is the token; for each further one it walks over the whole
+//! listing once, and answers with the number of projects found.
 
 use std::error::Error;
 use std::io::{Write as _, stdin, stdout};

@@ -1,4 +1,5 @@
-//! The `gitlab` crate: walks over the whole listing once for each line on standard input. Arguments: URL, token.
+//! The `gitlab` crate: the first line on standard input is the token; for each further one it walks over the whole listing
+//! once. Argument: URL.
 
 use std::error::Error;
 use std::io::{Write as _, stdin, stdout};
@@ -15,10 +16,9 @@ mod project;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut args = std::env::args().skip(1);
-    let (Some(url), Some(token)) = (args.next(), args.next()) else {
-        return Err("usage: gitlab-crate URL TOKEN".into());
-    };
+    let url = std::env::args().nth(1).ok_or("usage: gitlab-crate URL")?;
+    let mut lines = stdin().lines();
+    let token = lines.next().ok_or("no token on standard input")??;
     let host = url.strip_prefix("http://").ok_or("an address with http://")?;
     let client = GitlabBuilder::new(host, token).insecure().build_async().await?;
     let endpoint = Projects::builder()
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .order_by(ProjectOrderBy::Id)
         .sort(SortOrder::Ascending)
         .build()?;
-    for line in stdin().lines() {
+    for line in lines {
         line?;
         let found: Vec<project::Project> = paged(&endpoint, Pagination::All).query_async(&client).await?;
         writeln!(stdout(), "{}", found.len())?;

@@ -5,14 +5,19 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A program that reads lines and answers lines. It stops when its input ends, at the latest when this is dropped.
-pub(crate) struct Process {
+#[derive(Debug)]
+pub struct Process {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
 impl Process {
-    pub(crate) fn start(program: &str, args: &[&str]) -> Result<Self> {
+    /// Starts a program.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn start(program: &str, args: &[&str]) -> Result<Self> {
         let mut child =
             Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().map(BufReader::new).ok_or(ErrorKind::BrokenPipe)?;
@@ -20,7 +25,10 @@ impl Process {
     }
 
     /// The next line it prints.
-    pub(crate) fn line(&mut self) -> Result<String> {
+    ///
+    /// # Errors
+    /// When it ends instead.
+    pub fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         match self.output.read_line(&mut line)? {
             0 => Err(Error::new(ErrorKind::UnexpectedEof, "the program ended early; see above")),
@@ -28,16 +36,27 @@ impl Process {
         }
     }
 
-    /// Lets it walk once: what it found, and what that took.
-    pub(crate) fn walk(&mut self) -> Result<(usize, Cost)> {
+    /// Gives it a line, and does not wait for an answer.
+    ///
+    /// # Errors
+    /// When the program has ended.
+    pub fn tell(&mut self, line: &str) -> Result<()> {
+        let input = self.input.as_mut().ok_or(ErrorKind::BrokenPipe)?;
+        input.write_all(format!("{line}\n").as_bytes())
+    }
+
+    /// Gives it a line: what it answers, and what that took.
+    ///
+    /// # Errors
+    /// When the program ends instead.
+    pub fn ask(&mut self, line: &str) -> Result<(String, Cost)> {
         let before = self.processor_time();
         let start = Instant::now();
-        let input = self.input.as_mut().ok_or(ErrorKind::BrokenPipe)?;
-        input.write_all(b"\n")?;
-        let found = self.line()?.parse().map_err(Error::other)?;
+        self.tell(line)?;
+        let answer = self.line()?;
         let wall = start.elapsed();
         let processor = self.processor_time().zip(before).map(|(after, before)| after.saturating_sub(before));
-        Ok((found, Cost { wall, processor }))
+        Ok((answer, Cost { wall, processor }))
     }
 
     /// Processor time of all its threads so far, where the system tells.
@@ -59,9 +78,11 @@ impl Drop for Process {
     }
 }
 
-/// What one walk took.
+/// What one answer took.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cost {
-    pub(crate) wall: Duration,
-    pub(crate) processor: Option<Duration>,
+pub struct Cost {
+    /// Time.
+    pub wall: Duration,
+    /// Processor time of the program itself, where the system tells.
+    pub processor: Option<Duration>,
 }
