@@ -67,3 +67,7 @@ referee home:
 # Measurements; the figures go into benches/README.md
 bench:
     cargo bench -p benches
+
+# Commits in large repositories, in pairs with the git program
+bench-commits:
+    cargo bench -p benches --bench commits

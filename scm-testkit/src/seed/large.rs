@@ -91,11 +91,14 @@ impl Large {
         out
     }
 
-    /// A commit of these changes as `git fast-import` reads it: what a git program would make of them.
+    /// A commit of these changes as `git fast-import` reads it: what a git program would make of them. Its message names
+    /// the branch, so that no two are the same.
     #[must_use]
     pub fn import(self, branch: &str, from: &str, changes: &[FileChange]) -> Vec<u8> {
+        let message = format!("Change {branch}");
         let mut out = format!(
-            "commit refs/heads/{branch}\ncommitter A Bot <bot@example.com> 1767348245 +0000\ndata 6\nChange\nfrom {from}\n"
+            "commit refs/heads/{branch}\ncommitter A Bot <bot@example.com> 1767348245 +0000\ndata {}\n{message}\nfrom {from}\n",
+            message.len()
         )
         .into_bytes();
         for change in changes {
