@@ -3,8 +3,8 @@
 use http::header::HeaderName;
 use scm_core::pipeline::Operation;
 use scm_core::{
-    Commit, CommitBase, Commits as _, Delivery, Ensured, Error, ErrorKind, FileChange, FilePath, ListCommits,
-    NewCommit, Person, RepoId, Result, Revision, Sha,
+    Commit, CommitBase, Commits as _, Delivery, Ensured, Error, ErrorKind, FileChange, ListCommits,
+    NewCommit, Person, RepoId, Result, Revision,
 };
 use scm_git::GitServer;
 
@@ -41,7 +41,7 @@ impl BitbucketDc {
     /// Compares the last commits of guarded files, and takes the guards out. They hold at one commit, so that this
     /// becomes the expected head.
     async fn hold_guards(&self, operation: &Operation, repo: &RepoId, commit: &mut NewCommit) -> Result<()> {
-        let guards: Vec<_> = commit.changes.iter_mut().filter_map(take_guard).collect();
+        let guards: Vec<_> = commit.changes.iter_mut().filter_map(FileChange::take_last_commit).collect();
         if guards.is_empty() {
             return Ok(());
         }
@@ -83,22 +83,8 @@ impl BitbucketDc {
         }
     }
 
-    /// The token's user. Bitbucket may tell no address; such a user gets one that nobody reads.
+    /// The token's user.
     async fn committer(&self) -> Result<Person> {
-        let user = self.known_identity().await?;
-        let host = self.pipeline.base().host_str().unwrap_or("localhost").to_owned();
-        let email = user.email.unwrap_or_else(|| format!("{}@noreply.{host}", user.username));
-        Person::new(user.name.unwrap_or_else(|| user.username.to_string()), email)
+        self.known_identity().await?.committer(self.pipeline.base().host_str().unwrap_or("localhost"))
     }
-}
-
-/// Takes the guard of one file out of a change.
-fn take_guard(change: &mut FileChange) -> Option<(FilePath, Sha)> {
-    let (path, guard) = match change {
-        FileChange::Update { path, last_commit, .. }
-        | FileChange::Delete { path, last_commit }
-        | FileChange::Rename { from: path, last_commit, .. } => (path, last_commit),
-        _ => return None,
-    };
-    guard.take().map(|guard| (path.clone(), guard))
 }

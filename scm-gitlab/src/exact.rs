@@ -5,7 +5,7 @@ use http::header::HeaderName;
 use scm_core::pipeline::Operation;
 use scm_core::{
     BranchName, Commit, CommitBase, Connection as _, Contents as _, Delivery, Ensured, Error, ErrorKind,
-    FileChange, FilePath, GitAccess as _, NewCommit, Person, RepoId, Result, Revision, Sha,
+    GitAccess as _, NewCommit, Person, RepoId, Result, Revision, Sha,
 };
 use scm_git::{GitRepository, GitServer};
 
@@ -38,7 +38,7 @@ impl GitLab {
             _ => Revision::Branch(commit.branch.clone()),
         };
         for change in &mut commit.changes {
-            if let Some((path, guard)) = take_guard(change) {
+            if let Some((path, guard)) = change.take_last_commit() {
                 let seen =
                     self.file(repo, &at, &path).await.map_err(|error| operation.own(error))?.last_commit;
                 if seen.as_ref() != Some(&guard) {
@@ -68,22 +68,8 @@ impl GitLab {
         self.git.repository(&self.pipeline, &self.git_remote(repo).await?)
     }
 
-    /// The token's user. GitLab may tell no address of a bot; it gets one that nobody reads.
+    /// The token's user.
     async fn committer(&self) -> Result<Person> {
-        let user = self.identity().await?;
-        let host = self.pipeline.base().host_str().unwrap_or("localhost").to_owned();
-        let email = user.email.unwrap_or_else(|| format!("{}@noreply.{host}", user.username));
-        Person::new(user.name.unwrap_or_else(|| user.username.to_string()), email)
+        self.identity().await?.committer(self.pipeline.base().host_str().unwrap_or("localhost"))
     }
-}
-
-/// Takes the guard of one file out of a change.
-fn take_guard(change: &mut FileChange) -> Option<(FilePath, Sha)> {
-    let (path, guard) = match change {
-        FileChange::Update { path, last_commit, .. }
-        | FileChange::Delete { path, last_commit }
-        | FileChange::Rename { from: path, last_commit, .. } => (path, last_commit),
-        _ => return None,
-    };
-    guard.take().map(|guard| (path.clone(), guard))
 }

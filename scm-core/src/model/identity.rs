@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::id::UserName;
 use crate::macros::server_enum;
+use crate::model::Person;
 use crate::time::Date;
 
 /// Who the credential is.
@@ -31,6 +32,16 @@ impl Identity {
     #[must_use]
     pub fn new(username: UserName) -> Self {
         Self { username, id: None, name: None, email: None, bot: None, active: None }
+    }
+
+    /// The user as the committer of commits. A server may tell no address, as of bots: such a user gets one at the
+    /// server's `host` that nobody reads.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name or address that no commit can hold.
+    pub fn committer(&self, host: &str) -> Result<Person> {
+        let email = self.email.clone().unwrap_or_else(|| format!("{}@noreply.{host}", self.username));
+        Person::new(self.name.clone().unwrap_or_else(|| self.username.to_string()), email)
     }
 }
 

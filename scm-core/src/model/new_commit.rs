@@ -288,6 +288,17 @@ impl FileChange {
         Self::Chmod { path, executable }
     }
 
+    /// Takes out the guard of one file, with its path: for providers that hold it in a way of their own.
+    pub fn take_last_commit(&mut self) -> Option<(FilePath, Sha)> {
+        let (path, guard) = match self {
+            Self::Update { path, last_commit, .. }
+            | Self::Delete { path, last_commit }
+            | Self::Rename { from: path, last_commit, .. } => (path, last_commit),
+            Self::Create { .. } | Self::Chmod { .. } => return None,
+        };
+        guard.take().map(|guard| (path.clone(), guard))
+    }
+
     /// Guards an update, delete or rename: only while `sha` is the last commit that touched the file
     /// (see [`File::last_commit`](crate::File::last_commit)). Other changes have no such guard.
     ///
