@@ -174,7 +174,9 @@ fn classify(answer: &ErrorAnswer<'_>, said: &Said) -> ErrorKind {
 
 /// Else it leads to a page for people, most often one for signing in, and tells nothing about what was asked for.
 fn leads_to_api(headers: &HeaderMap) -> bool {
-    headers.get(LOCATION).is_some_and(|to| to.to_str().is_ok_and(|to| to.contains("/rest/")))
+    headers
+        .get(LOCATION)
+        .is_some_and(|to| to.to_str().is_ok_and(|to| to.split('?').next().unwrap_or(to).contains("/rest/")))
 }
 
 /// An error that is about the version which was read before: reading again may help.

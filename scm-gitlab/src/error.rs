@@ -1,7 +1,7 @@
 //! Status and body of an answer → [`Error`].
 
 use http::StatusCode;
-use http::header::HeaderName;
+use http::header::{HeaderMap, HeaderName, LOCATION};
 use scm_core::pipeline::{AuthForm, Dialect, ErrorAnswer};
 use scm_core::{Error, ErrorKind};
 use serde_json::Value;
@@ -11,6 +11,10 @@ use crate::client::PROVIDER;
 
 /// What GitLab says of a path that it does not know, unlike of a thing that is not there.
 const UNKNOWN_ROUTE: &str = " (GitLab knows no such API path: look at the context path of the URL, and for a reverse proxy that decodes '%2F')";
+
+/// What a redirect to a page for people means.
+const LEADS_AWAY: &str =
+    "the answer leads to another page in place of the API, as a single sign-on before the server does";
 
 /// What is particular to GitLab for the pipeline.
 #[derive(Debug)]
@@ -28,6 +32,9 @@ impl Dialect for GitLabDialect {
     }
 
     fn error(&self, answer: &ErrorAnswer<'_>) -> Error {
+        if answer.status.is_redirection() && !leads_to_api(answer.headers) {
+            return Error::new(ErrorKind::Decode, LEADS_AWAY);
+        }
         let said = Said::read(answer);
         let (kind, retryable) = classify(answer.status, &said, answer.operation);
         let mut error = Error::new(kind, &said.message);
@@ -100,6 +107,13 @@ fn flatten(value: &Value) -> String {
     }
 }
 
+/// Else a redirect is to a page for people, and tells nothing about what was asked for.
+fn leads_to_api(headers: &HeaderMap) -> bool {
+    headers
+        .get(LOCATION)
+        .is_some_and(|to| to.to_str().is_ok_and(|to| to.split('?').next().unwrap_or(to).contains("/api/v4/")))
+}
+
 /// Kind of an answer, and whether it passes, where the kind alone does not tell.
 fn classify(status: StatusCode, said: &Said, operation: &str) -> (ErrorKind, Option<bool>) {
     use ErrorKind::{
@@ -143,8 +157,8 @@ fn classify(status: StatusCode, said: &Said, operation: &str) -> (ErrorKind, Opt
         429 => RateLimited,
         code if code >= 500 => Unavailable,
         code if code >= 400 => InvalidInput,
-        // A redirect that may not be followed.
-        301 | 302 | 307 | 308 => NotFound,
+        // Moved, and not followed.
+        301 | 302 | 303 | 307 | 308 => NotFound,
         _ => Decode,
     };
     (kind, None)
@@ -152,7 +166,7 @@ fn classify(status: StatusCode, said: &Said, operation: &str) -> (ErrorKind, Opt
 
 #[cfg(test)]
 mod tests {
-    use http::header::{CONTENT_TYPE, HeaderMap};
+    use http::header::CONTENT_TYPE;
 
     use super::*;
 

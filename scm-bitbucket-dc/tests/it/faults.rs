@@ -162,7 +162,7 @@ async fn a_login_page_in_place_of_an_answer_is_told_as_such() {
     assert!(error.to_string().contains("login page"), "{error}");
 
     let server = MockServer::start().await;
-    let to_login = || ResponseTemplate::new(302).insert_header("location", "/login?next=/rest");
+    let to_login = || ResponseTemplate::new(302).insert_header("location", "/login?next=/rest/api");
     let login = ResponseTemplate::new(200)
         .set_body_raw("<html><title>Sign in</title></html>", "text/html;charset=UTF-8");
     answer(&server, "GET", "/login", login).await;
@@ -173,6 +173,12 @@ async fn a_login_page_in_place_of_an_answer_is_told_as_such() {
     let error = read(&scm).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Decode, "{error}");
     assert_eq!(scm.branches().branch_exists(&repo(), &main()).await.unwrap_err().kind(), ErrorKind::Decode);
+    // The same on another host, which is not followed: what was asked for stands in its query.
+    let server = MockServer::start().await;
+    let sso = ResponseTemplate::new(302).insert_header("location", "https://sso.example/?to=/rest/api");
+    answer(&server, "GET", &format!("{AT}/branches"), sso).await;
+    let away = bitbucket(&server, "");
+    assert_eq!(away.branches().branch_exists(&repo(), &main()).await.unwrap_err().kind(), ErrorKind::Decode);
     // As the content of a file it might be written back.
     for name in ["a.txt", "page.html"] {
         let file = scm.contents().file(&repo(), &Revision::Head, &name.parse().unwrap()).await;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use scm_core::pipeline::{ApiRequest, PipelineSettings, RetryPolicy};
 use scm_core::{
-    CheckOptions, CheckReport, Code, CommitsExt as _, Error, ErrorKind, FileChange, FilePath, ListBranches,
-    ListCommits, ListRepositories, MergePullRequest, NewComment, NewCommit, NewPullRequest, PullRequestId,
-    RepoId, RepositoriesExt as _, Revision, Scm, Sha, StaticCredential, Transport, UpdatePullRequest,
+    BranchesExt as _, CheckOptions, CheckReport, Code, CommitsExt as _, Error, ErrorKind, FileChange,
+    FilePath, ListBranches, ListCommits, ListRepositories, MergePullRequest, NewComment, NewCommit,
+    NewPullRequest, PullRequestId, RepoId, RepositoriesExt as _, Revision, Scm, Sha, StaticCredential,
+    Transport, UpdatePullRequest,
 };
 use scm_gitlab::{GitLab, GitLabConfig};
 use scm_transport::{DirectTransport, Network};
@@ -154,6 +155,24 @@ async fn a_moved_project_is_followed_under_our_own_root() {
     let name = "fix".parse().unwrap();
     let error = gitlab.branches().create_branch(&repo(), &name, &sha('a').into()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+/// A single sign-on before the server says nothing of what was asked for: neither is it there nor is it missing.
+#[tokio::test]
+async fn a_way_to_a_login_page_is_no_missing_branch() {
+    let server = MockServer::start().await;
+    let to_login =
+        ResponseTemplate::new(302).insert_header("location", "https://sso.example/login?to=/api/v4/projects");
+    answer(&server, "GET", "/api/v4/projects/group%2Fsub%2Frepo/repository/branches/fix", to_login).await;
+    let name = "fix".parse().unwrap();
+    let gitlab = gitlab(&server, "");
+    for error in [
+        gitlab.branches().branch_exists(&repo(), &name).await.map(drop).unwrap_err(),
+        gitlab.branches().branch(&repo(), &name).await.map(drop).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Decode, "{error}");
+        assert!(error.to_string().contains("sign-on"), "{error}");
+    }
 }
 
 #[tokio::test]
