@@ -9,6 +9,8 @@ mod certificate;
 mod classify;
 #[cfg(feature = "direct")]
 mod direct;
+#[cfg(feature = "proxy")]
+mod no_proxy;
 mod pem;
 #[cfg(feature = "direct")]
 mod probe;
@@ -20,4 +22,6 @@ mod tls;
 pub use builder::{Crypto, Network};
 #[cfg(feature = "direct")]
 pub use direct::DirectTransport;
+#[cfg(feature = "proxy")]
+pub use no_proxy::{Decision, Malformed, NoProxy, Reason};
 pub use pem::{CaCertificates, ClientIdentity};

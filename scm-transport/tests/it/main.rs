@@ -1,4 +1,4 @@
-//! The direct route against real sockets on loopback.
+//! The routes against real sockets on loopback.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -6,6 +6,7 @@ mod canary;
 mod environment;
 mod faults;
 mod h2;
+mod no_proxy;
 mod plain;
 mod probe;
 mod support;
