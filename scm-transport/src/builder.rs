@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::pem::{CaCertificates, ClientIdentity};
+#[cfg(feature = "proxy")]
+use crate::proxies::Proxies;
 
 /// How this machine talks to the network: trust, identity, time limits.
 ///
@@ -32,6 +34,9 @@ pub struct Network {
     pub request_timeout: Option<Duration>,
     /// The `User-Agent` of requests that bring none. `scm/` and the version by default.
     pub user_agent: String,
+    /// The proxies, for the route that takes them.
+    #[cfg(feature = "proxy")]
+    pub proxies: Option<Proxies>,
     /// Who does the cryptography. By default aws-lc-rs where that feature is on, else ring.
     pub crypto: Option<Crypto>,
 }
@@ -48,6 +53,8 @@ impl Network {
             read_timeout: Duration::from_secs(60),
             request_timeout: None,
             user_agent: concat!("scm/", env!("CARGO_PKG_VERSION")).to_owned(),
+            #[cfg(feature = "proxy")]
+            proxies: None,
             crypto: None,
         }
     }
@@ -98,6 +105,14 @@ impl Network {
     #[must_use]
     pub fn with_user_agent(mut self, user_agent: impl Into<String>) -> Self {
         self.user_agent = user_agent.into();
+        self
+    }
+
+    /// Sets the proxies, which a `ProxyTransport` takes.
+    #[cfg(feature = "proxy")]
+    #[must_use]
+    pub fn with_proxies(mut self, proxies: Proxies) -> Self {
+        self.proxies = Some(proxies);
         self
     }
 

@@ -8,12 +8,22 @@ mod certificate;
 #[cfg(feature = "direct")]
 mod classify;
 #[cfg(feature = "direct")]
+mod client;
+#[cfg(feature = "proxy")]
+mod connect;
+#[cfg(feature = "direct")]
+mod dial;
+#[cfg(feature = "direct")]
 mod direct;
 #[cfg(feature = "proxy")]
 mod no_proxy;
 mod pem;
 #[cfg(feature = "direct")]
 mod probe;
+#[cfg(feature = "proxy")]
+mod proxies;
+#[cfg(feature = "proxy")]
+mod proxy;
 #[cfg(feature = "direct")]
 mod resolve;
 #[cfg(feature = "direct")]
@@ -25,3 +35,7 @@ pub use direct::DirectTransport;
 #[cfg(feature = "proxy")]
 pub use no_proxy::{Decision, Malformed, NoProxy, Reason};
 pub use pem::{CaCertificates, ClientIdentity};
+#[cfg(feature = "proxy")]
+pub use proxies::Proxies;
+#[cfg(feature = "proxy")]
+pub use proxy::ProxyTransport;

@@ -80,6 +80,10 @@ impl NoProxy {
         self
     }
 
+    pub(crate) fn is_loopback_proxied(&self) -> bool {
+        self.loopback_proxied
+    }
+
     /// The entries that cannot be read, in the list's order.
     pub fn malformed(&self) -> &[Malformed] {
         &self.malformed

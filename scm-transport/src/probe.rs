@@ -1,51 +1,35 @@
 //! The network rungs of the check ladder: name, connection, TLS.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ProtocolVersion;
-use rustls::pki_types::ServerName;
 use scm_core::{Code, Rung, RungReport, TransportError};
-use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
+use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 use url::Url;
 
 use crate::certificate::Summary;
-use crate::classify::{self, Target};
-use crate::direct::target;
-use crate::resolve::lookup;
+use crate::classify::Target;
+use crate::client::target;
+use crate::dial::{self, Clock, Io};
 use crate::tls::Tls;
 
-/// How long a server that asked for a client certificate may take to say that it wants one, with TLS 1.3.
-const VERDICT: Duration = Duration::from_secs(1);
-
-/// One climb.
+/// One climb, with one time limit for all of it.
 pub(crate) struct Probe<'a> {
-    pub(crate) tls: &'a Tls,
-    /// Longest time for each rung.
-    pub(crate) limit: Duration,
+    tls: &'a Tls,
+    pub(crate) clock: Clock,
 }
 
-impl Probe<'_> {
-    pub(crate) async fn climb(&self, url: &Url) -> Vec<RungReport> {
-        let Some(target) = target(url) else {
-            return vec![
-                RungReport::failed(
-                    Code::UrlInvalid,
-                    format!("a URL with the scheme {} and no usable host", url.scheme()),
-                    "Give the root of the server as an http or https URL, such as https://gitlab.company.com/.",
-                ),
-                RungReport::skipped(Rung::Name, "the URL cannot be used"),
-                RungReport::skipped(Rung::Connection, "the URL cannot be used"),
-                RungReport::skipped(Rung::Tls, "the URL cannot be used"),
-            ];
-        };
+impl<'a> Probe<'a> {
+    /// The time begins now.
+    pub(crate) fn new(tls: &'a Tls, limit: Duration) -> Self {
+        Self { tls, clock: Clock::start(limit) }
+    }
 
+    pub(crate) async fn climb(&self, url: &Url) -> Vec<RungReport> {
+        let Some(target) = target(url) else { return unusable(url) };
         let mut rungs = Vec::with_capacity(3);
         let (rung, addresses) = self.name(&target).await;
         rungs.push(rung);
@@ -69,129 +53,68 @@ impl Probe<'_> {
     }
 
     async fn name(&self, target: &Target) -> (RungReport, Option<Vec<SocketAddr>>) {
-        if let Ok(ip) = target.host.parse::<IpAddr>() {
-            let rung = RungReport::passed(Rung::Name, format!("{ip} is an address"))
-                .with_detail("addresses", ip.to_string());
-            return (rung, Some(vec![SocketAddr::new(ip, target.port)]));
-        }
         let start = Instant::now();
-        match lookup(&target.host, target.port, self.limit).await {
+        let (rung, addresses) = match dial::resolve(target, self.clock).await {
             Ok(addresses) => {
                 let mut shown = addresses.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>();
                 shown.dedup();
                 let shown = shown.join(", ");
-                let rung = RungReport::passed(Rung::Name, format!("{} is {shown}", target.host))
-                    .with_detail("addresses", shown)
-                    .with_elapsed(start.elapsed());
-                (rung, Some(addresses))
+                let seen = match target.host.parse::<IpAddr>() {
+                    Ok(ip) => format!("{ip} is an address"),
+                    Err(_) => format!("{} is {shown}", target.host),
+                };
+                (RungReport::passed(Rung::Name, seen).with_detail("addresses", shown), Some(addresses))
             }
-            Err(error) => {
-                let rung = failed(&error.to_transport(), target, false);
-                (rung.with_elapsed(start.elapsed()), None)
-            }
-        }
+            Err(error) => (failed(&error, target, false), None),
+        };
+        (rung.with_elapsed(start.elapsed()), addresses)
     }
 
-    /// Tries the addresses in turn, each with its share of the time that is left.
     async fn connection(&self, target: &Target, addresses: &[SocketAddr]) -> (RungReport, Option<TcpStream>) {
         let start = Instant::now();
-        let mut failures: Vec<(SocketAddr, TransportError)> = Vec::new();
-        for (index, address) in addresses.iter().enumerate() {
-            let left = self.limit.saturating_sub(start.elapsed());
-            let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-            let error = match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    let mut rung =
-                        RungReport::passed(Rung::Connection, format!("{address} accepts connections"))
-                            .with_detail("address", address.to_string());
-                    if !failures.is_empty() {
-                        rung = rung.with_detail("failed_addresses", list(&failures));
-                    }
-                    return (rung.with_elapsed(start.elapsed()), Some(stream));
+        let (rung, stream) = match dial::tcp(target, addresses, self.clock).await {
+            Ok(dialled) => {
+                let address = dialled.address.to_string();
+                let mut rung = RungReport::passed(Rung::Connection, format!("{address} accepts connections"))
+                    .with_detail("address", address);
+                if let Some(failed) = dialled.failed {
+                    rung = rung.with_detail("failed_addresses", failed);
                 }
-                // No handshake has begun, so that every failure is one of the connection.
-                Ok(Err(error)) => classify::connect(&error, &Target { tls: false, ..target.clone() }),
-                Err(_) => classify::connect_timed_out(target, self.limit),
-            };
-            failures.push((*address, error));
-        }
-        // The most telling one: a refusal proves that a machine is there, a timeout proves nothing.
-        let rank = |error: &TransportError| match error.code() {
-            Some(Code::TcpRefused) => 0,
-            Some(Code::TcpTimeout) => 1,
-            _ => 2,
+                (rung, Some(dialled.stream))
+            }
+            Err(error) => (failed(&error, target, false), None),
         };
-        let shown = list(&failures);
-        let rung = match failures.iter().min_by_key(|(_, error)| rank(error)) {
-            Some((_, error)) => failed(error, target, false).with_detail("failed_addresses", shown),
-            None => RungReport::failed(Code::DnsNotFound, format!("{} has no address", target.host), ""),
-        };
-        (rung.with_elapsed(start.elapsed()), None)
+        (rung.with_elapsed(start.elapsed()), stream)
     }
 
-    async fn tls(&self, target: &Target, stream: TcpStream) -> RungReport {
+    /// TLS over a connection, or over a tunnel.
+    pub(crate) async fn tls(&self, target: &Target, stream: impl Io) -> RungReport {
         let start = Instant::now();
         let tls = self.tls.fresh();
-        let outcome = match timeout(self.limit, self.handshake(target, stream, &tls)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(classify::tls_fault(
-                Code::TlsHandshake,
-                format!("{target} did not finish the TLS handshake within {:?}", self.limit),
-            )),
-        };
-        let rung = match outcome {
-            Ok(rung) => rung,
+        let rung = match dial::tls(target, stream, &tls, self.clock).await {
+            Ok(stream) => seen(&stream, target, &tls),
             Err(error) => failed(&error, target, tls.has_identity()),
         };
         rung.with_elapsed(start.elapsed())
     }
-
-    async fn handshake(
-        &self,
-        target: &Target,
-        stream: TcpStream,
-        tls: &Tls,
-    ) -> Result<RungReport, TransportError> {
-        let name = ServerName::try_from(target.host.clone()).map_err(|_| {
-            classify::tls_fault(
-                Code::TlsNameMismatch,
-                format!("{} cannot be a name in a certificate", target.host),
-            )
-        })?;
-        let fault = |error: &io::Error| match classify::find::<rustls::Error>(error) {
-            Some(error) => classify::handshake(error, target, tls),
-            None => classify::connect(error, target),
-        };
-        let connector = TlsConnector::from(Arc::clone(tls.config()));
-        let mut stream = connector.connect(name, stream).await.map_err(|error| fault(&error))?;
-        let late = tls.was_asked() && stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3);
-        if late {
-            verdict(&mut stream, target, tls, fault).await?;
-        }
-        Ok(seen(&stream, target, tls))
-    }
 }
 
-/// With TLS 1.3 the handshake is over for the client before the server has looked at the client's certificate.
-async fn verdict(
-    stream: &mut TlsStream<TcpStream>,
-    target: &Target,
-    tls: &Tls,
-    fault: impl Fn(&io::Error) -> TransportError,
-) -> Result<(), TransportError> {
-    match timeout(VERDICT, stream.read(&mut [0; 1])).await {
-        // Silence, or the start of HTTP/2: the server is content.
-        Err(_) | Ok(Ok(1..)) => Ok(()),
-        Ok(Err(error)) if classify::find::<rustls::Error>(&error).is_some() => Err(fault(&error)),
-        Ok(_) if tls.has_identity() => Err(classify::broken_handshake(target)),
-        Ok(_) => Err(classify::tls_fault(
-            Code::TlsClientCertRequired,
-            format!("{target} asked for a client certificate, got none, and closed the connection"),
-        )),
-    }
+/// There is nothing to climb to.
+pub(crate) fn unusable(url: &Url) -> Vec<RungReport> {
+    let why = "the URL cannot be used";
+    vec![
+        RungReport::failed(
+            Code::UrlInvalid,
+            format!("a URL with the scheme {} and no usable host", url.scheme()),
+            "Give the root of the server as an http or https URL, such as https://gitlab.company.com/.",
+        ),
+        RungReport::skipped(Rung::Name, why),
+        RungReport::skipped(Rung::Connection, why),
+        RungReport::skipped(Rung::Tls, why),
+    ]
 }
 
-fn seen(stream: &TlsStream<TcpStream>, target: &Target, tls: &Tls) -> RungReport {
+fn seen<S>(stream: &TlsStream<S>, target: &Target, tls: &Tls) -> RungReport {
     let session = stream.get_ref().1;
     let version = match session.protocol_version() {
         Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
@@ -218,14 +141,6 @@ fn seen(stream: &TlsStream<TcpStream>, target: &Target, tls: &Tls) -> RungReport
         rung = rung.with_detail(name, value);
     }
     rung
-}
-
-fn list(failures: &[(SocketAddr, TransportError)]) -> String {
-    let shown = failures.iter().map(|(address, error)| {
-        let code = error.code().map_or("failed", Code::as_str);
-        format!("{}: {code}", address.ip())
-    });
-    shown.collect::<Vec<_>>().join(", ")
 }
 
 fn failed(error: &TransportError, target: &Target, has_identity: bool) -> RungReport {

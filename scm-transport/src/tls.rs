@@ -59,6 +59,13 @@ impl Tls {
         Self { config: Arc::new(config), trust, identity }
     }
 
+    /// The same without a choice of protocols, for a server that speaks HTTP/1 only.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn without_alpn(mut self) -> Self {
+        Arc::make_mut(&mut self.config).alpn_protocols.clear();
+        self
+    }
+
     pub(crate) fn config(&self) -> &Arc<ClientConfig> {
         &self.config
     }
