@@ -43,7 +43,7 @@ impl Connector<'_> {
         let said = self.ask(&mut stream, head, target, facts).await?;
         match said.status.is_success() {
             true => Ok(stream),
-            false => Err(said.refusal(self.proxy, target)),
+            false => Err(said.refusal(self.proxy, target, Delivery::NotSent)),
         }
     }
 
@@ -58,7 +58,7 @@ impl Connector<'_> {
         let head = format!("HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n");
         let said = self.ask(&mut stream, head, target, facts).await?;
         match said.is_own() {
-            true => Err(said.refusal(self.proxy, target)),
+            true => Err(said.refusal(self.proxy, target, Delivery::NotSent)),
             false => Ok(said.status),
         }
     }
@@ -185,6 +185,8 @@ pub(crate) struct Said {
     reason: String,
     headers: HeaderMap,
     body: Vec<u8>,
+    /// It answers a request that was to be relayed, so that its page may repeat the whole URL.
+    relayed: bool,
 }
 
 impl Said {
@@ -219,7 +221,7 @@ impl Said {
             }
         }
         let reason = answer.reason.unwrap_or_default().to_owned();
-        Ok(Self { status, reason, headers: map, body: Vec::new() })
+        Ok(Self { status, reason, headers: map, body: Vec::new(), relayed: false })
     }
 
     /// The head of an answer to a plain http request, if the proxy itself gave it and not the server behind.
@@ -229,6 +231,7 @@ impl Said {
             reason: head.status().canonical_reason().unwrap_or_default().to_owned(),
             headers: head.headers().clone(),
             body: Vec::new(),
+            relayed: true,
         };
         said.is_own().then_some(said)
     }
@@ -271,10 +274,10 @@ impl Said {
     }
 
     /// The error that it is.
-    pub(crate) fn refusal(&self, proxy: &ProxyUrl, target: &Target) -> TransportError {
+    pub(crate) fn refusal(&self, proxy: &ProxyUrl, target: &Target, delivery: Delivery) -> TransportError {
         let at = &proxy.target;
         let mut said = format!("{} {}", self.status.as_u16(), self.reason);
-        if let Some(squid) = self.text("x-squid-error") {
+        if let Some(squid) = self.squid_error() {
             said = format!("{said} ({squid})");
         }
         let (code, what) = match self.status.as_u16() {
@@ -287,7 +290,7 @@ impl Said {
             _ => (Code::ProxyBadGateway, format!("Bad Gateway: the proxy {at} cannot reach {target}")),
         };
         let message = proxy.hide(&format!("{what}: {}", said.trim_end()));
-        let mut error = TransportError::new(ErrorKind::Proxy, self.delivery(), message).with_code(code);
+        let mut error = TransportError::new(ErrorKind::Proxy, delivery, message).with_code(code);
         if code != Code::ProxyBadGateway {
             error = error.with_retryable(false);
         }
@@ -297,28 +300,26 @@ impl Said {
         error.with_detail("proxy", at.to_string())
     }
 
-    /// Could the server have acted? Never before there is a tunnel; of a request that was to be relayed, only the
-    /// proxy knows.
-    fn delivery(&self) -> Delivery {
-        let squid = self.text("x-squid-error").and_then(|error| error.split(' ').next());
-        match squid {
-            // The connection to the server was there, and broke.
-            Some("ERR_READ_ERROR" | "ERR_READ_TIMEOUT" | "ERR_WRITE_ERROR" | "ERR_ZERO_SIZE_OBJECT") => {
-                Delivery::Unknown
-            }
-            _ => Delivery::NotSent,
+    /// Could the server have acted on a request that the proxy was to relay? Only what the proxy says before it has a
+    /// connection to the server excludes that.
+    pub(crate) fn delivery(&self) -> Delivery {
+        let squid = self.squid_error().and_then(|error| error.split(' ').next());
+        let no_connection = matches!(squid, Some("ERR_CONNECT_FAIL" | "ERR_DNS_FAIL"))
+            || squid.is_none()
+                && String::from_utf8_lossy(&self.body).contains("unable to connect to the remote");
+        if no_connection || self.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            Delivery::NotSent
+        } else {
+            Delivery::Unknown
         }
     }
 
     fn facts(&self, proxy: &ProxyUrl) -> Vec<(&'static str, String)> {
         let mut facts =
             vec![("proxy_status", format!("{} {}", self.status.as_u16(), self.reason).trim_end().to_owned())];
-        for (header, name) in [
-            ("via", "proxy_via"),
-            ("server", "proxy_server"),
-            ("x-squid-error", "proxy_squid_error"),
-            ("proxy-authenticate", "proxy_authenticate"),
-        ] {
+        for (header, name) in
+            [("via", "proxy_via"), ("server", "proxy_server"), ("proxy-authenticate", "proxy_authenticate")]
+        {
             let values =
                 self.headers.get_all(header).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
             let values = values.collect::<Vec<_>>().join(", ");
@@ -326,14 +327,23 @@ impl Said {
                 facts.push((name, values));
             }
         }
+        if let Some(squid) = self.squid_error() {
+            facts.push(("proxy_squid_error", squid.to_owned()));
+        }
         let page = words(&String::from_utf8_lossy(&self.body));
-        if !page.is_empty() {
+        if !page.is_empty() && !self.relayed {
             facts.push(("proxy_body", page));
         }
         for (_, value) in &mut facts {
             *value = redact::line(&proxy.hide(value));
         }
         facts
+    }
+
+    /// Such as `ERR_CONNECT_FAIL 111`, if it looks like that.
+    fn squid_error(&self) -> Option<&str> {
+        let is_code = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, '_' | ' ');
+        self.text("x-squid-error").filter(|error| error.len() <= 64 && error.chars().all(is_code))
     }
 
     fn text(&self, header: &str) -> Option<&str> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use scm_core::redact;
@@ -50,7 +51,7 @@ pub struct NoProxy {
     loopback_proxied: bool,
     everything: Ports,
     names: Label,
-    addresses: HashMap<IpAddr, Ports>,
+    addresses: HashMap<IpAddr, Ports, Quick>,
     v4: Networks<Ipv4Addr>,
     v6: Networks<Ipv6Addr>,
 }
@@ -431,17 +432,17 @@ struct Label {
     whole: Ports,
     /// Entries for the names under this one.
     below: Ports,
-    children: HashMap<Box<str>, Label>,
+    children: HashMap<Box<[u8]>, Label, Quick>,
 }
 
 impl Label {
     fn reach(&mut self, name: &str) -> &mut Self {
-        name.rsplit('.').fold(self, |node, label| node.children.entry(label.into()).or_default())
+        labels(name).fold(self, |node, label| node.children.entry(label.into()).or_default())
     }
 
     fn find(&self, name: &str, port: Option<u16>) -> Option<usize> {
         let mut node = self;
-        let mut labels = name.rsplit('.').peekable();
+        let mut labels = labels(name).peekable();
         while let Some(label) = labels.next() {
             node = node.children.get(label)?;
             let below = if labels.peek().is_some() { node.below.find(port) } else { None };
@@ -450,6 +451,44 @@ impl Label {
             }
         }
         None
+    }
+}
+
+/// The labels of a name, from the right.
+fn labels(name: &str) -> impl Iterator<Item = &[u8]> {
+    name.as_bytes().rsplit(|byte| *byte == b'.')
+}
+
+/// FNV-1a: labels are short, and the keys are the operator's own, so that nobody else can make them collide.
+type Quick = BuildHasherDefault<Fnv>;
+
+struct Fnv(u64);
+
+impl Fnv {
+    fn mix(&mut self, value: u64) {
+        self.0 = (self.0 ^ value).wrapping_mul(0x0100_0000_01b3);
+    }
+}
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.mix(u64::from(*byte));
+        }
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.mix(value as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -173,7 +173,10 @@ impl HttpTransport for ProxyTransport {
         };
         // Within a tunnel nobody but the server speaks.
         match Said::of(&answer).filter(|_| !target.tls) {
-            Some(said) => Err(said.with_body(answer.into_body()).await.refusal(proxy, &target)),
+            Some(said) => {
+                let said = said.with_body(answer.into_body()).await;
+                Err(said.refusal(proxy, &target, said.delivery()))
+            }
             None => Ok(answer),
         }
     }

@@ -9,5 +9,7 @@ mod h2;
 mod no_proxy;
 mod plain;
 mod probe;
+mod proxy;
+mod proxy_probe;
 mod support;
 mod tls;
