@@ -4,6 +4,7 @@
 
 pub mod canary;
 pub mod conformance;
+pub mod duties;
 pub mod fault;
 pub mod seed;
 pub mod sim;

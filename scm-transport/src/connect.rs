@@ -281,11 +281,12 @@ impl Said {
             said = format!("{said} ({squid})");
         }
         let (code, what) = match self.status.as_u16() {
-            407 if proxy.credential.is_some() => (
+            // tinyproxy says 401 to a wrong password. No server has been asked yet, so that it is about the proxy's.
+            401 | 407 if proxy.credential.is_some() => (
                 Code::ProxyAuthRequired,
                 format!("the proxy {at} does not accept the user name and password"),
             ),
-            407 => (Code::ProxyAuthRequired, format!("the proxy {at} wants a user name and password")),
+            401 | 407 => (Code::ProxyAuthRequired, format!("the proxy {at} wants a user name and password")),
             403 => (Code::ProxyForbidden, format!("the proxy {at} forbids {target}")),
             _ => (Code::ProxyBadGateway, format!("Bad Gateway: the proxy {at} cannot reach {target}")),
         };
@@ -307,7 +308,7 @@ impl Said {
         let no_connection = matches!(squid, Some("ERR_CONNECT_FAIL" | "ERR_DNS_FAIL"))
             || squid.is_none()
                 && String::from_utf8_lossy(&self.body).contains("unable to connect to the remote");
-        if no_connection || self.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        if no_connection || matches!(self.status.as_u16(), 401 | 407) {
             Delivery::NotSent
         } else {
             Delivery::Unknown

@@ -6,9 +6,9 @@ use tokio::process::Command;
 
 use crate::support::*;
 
-/// Reads a variable that a parent test set. Only tests do this.
-#[expect(clippy::disallowed_methods, reason = "a child process gets its task from its parent")]
-fn task(name: &str) -> Option<String> {
+/// Reads a variable that a parent test, or CI, set. Only tests do this.
+#[expect(clippy::disallowed_methods, reason = "a process gets its task from its parent")]
+pub(crate) fn task(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod canary;
+mod duties;
 mod environment;
 mod faults;
 mod h2;
@@ -11,5 +12,6 @@ mod plain;
 mod probe;
 mod proxy;
 mod proxy_probe;
+mod real_proxy;
 mod support;
 mod tls;

@@ -1,0 +1,95 @@
+//! The testkit's list of duties, over every route, with and without TLS; squid and tinyproxy where they are installed.
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use scm_core::Transport;
+use scm_testkit::conformance::Stop;
+use scm_testkit::duties::{self, Lab, Plain};
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+
+use crate::proxy::through;
+use crate::real_proxy::RealProxy;
+use crate::support::*;
+
+/// Puts TLS in front of the servers.
+struct Tls {
+    transport: Transport,
+    pki: Pki,
+}
+
+#[async_trait]
+impl Lab for Tls {
+    fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    async fn url(&self, address: SocketAddr) -> String {
+        let front = serve_tls(self.pki.loopback().server(), move |mut stream| async move {
+            // A port that is closed, or how it ends otherwise, is told by the two ends.
+            let Ok(mut server) = TcpStream::connect(address).await else { return };
+            let _ = copy_bidirectional(&mut stream, &mut server).await;
+        });
+        format!("https://{}", front.await)
+    }
+}
+
+/// A proxy that does not do everything with plain requests.
+struct Tinyproxy(Transport);
+
+impl Lab for Tinyproxy {
+    fn transport(&self) -> &Transport {
+        &self.0
+    }
+
+    fn excuse(&self, duty: &str) -> Option<&'static str> {
+        match duty {
+            "both_bodies_stream_at_the_same_time" => {
+                Some("it takes the whole request before it reads an answer")
+            }
+            "dropping_the_future_ends_the_request" => Some("it looks at nobody while it waits for an answer"),
+            _ => None,
+        }
+    }
+}
+
+/// Every duty is kept, but for so many that are excused.
+async fn assert_kept(lab: &dyn Lab, excused: usize) {
+    let outcomes = duties::check(lab).await;
+    let kept = outcomes.iter().filter(|outcome| outcome.result.is_ok()).count();
+    let failed: Vec<_> =
+        outcomes.iter().filter(|outcome| matches!(outcome.result, Err(Stop::Failed(_)))).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert_eq!(kept + excused, 15);
+}
+
+#[tokio::test]
+async fn the_direct_route_keeps_its_duties() {
+    assert_kept(&Plain(Transport::new(transport(&network()))), 0).await;
+    let pki = Pki::new("CA");
+    let transport = Transport::new(transport(&network().with_roots_only(pki.roots())));
+    assert_kept(&Tls { transport, pki }, 0).await;
+}
+
+fn both_ways(proxy: &RealProxy) -> (Transport, Tls) {
+    let pki = Pki::new("CA");
+    let transport = Transport::new(through(&proxy.url(), network().with_roots_only(pki.roots())));
+    (transport.clone(), Tls { transport, pki })
+}
+
+#[tokio::test]
+async fn the_route_through_squid_keeps_its_duties() {
+    let Some(squid) = RealProxy::squid("http_access allow all\n").await else { return };
+    let (plain, tls) = both_ways(&squid);
+    assert_kept(&Plain(plain), 0).await;
+    assert_kept(&tls, 0).await;
+}
+
+#[tokio::test]
+async fn the_route_through_tinyproxy_keeps_its_duties() {
+    let Some(tinyproxy) = RealProxy::tinyproxy("").await else { return };
+    let (plain, tls) = both_ways(&tinyproxy);
+    assert_kept(&Tinyproxy(plain), 2).await;
+    assert_kept(&tls, 0).await;
+}
