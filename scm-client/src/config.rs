@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use scm_core::{Error, Result, Route};
+use scm_core::{Error, Result, Route, redact};
 use serde::Deserialize;
 use url::Url;
 
@@ -71,7 +71,7 @@ fn direct() -> Route {
 }
 
 /// Proxy, certificates and the like.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct NetworkConfig {
@@ -121,6 +121,21 @@ impl fmt::Debug for ConnectionConfig {
             .field("network", &self.network)
             .field("agent", &self.agent)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for NetworkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NetworkConfig")
+            .field("http_proxy", &self.http_proxy)
+            .field("https_proxy", &self.https_proxy)
+            // People paste URLs of proxies into it.
+            .field("no_proxy", &self.no_proxy.as_deref().map(redact::line))
+            .field("proxy_loopback", &self.proxy_loopback)
+            .field("ca", &self.ca)
+            .field("client_cert", &self.client_cert)
+            .field("client_key", &self.client_key)
+            .finish()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use scm_core::{
     Credential, CredentialProvider, Error, FileCredential, Result, Route, Scm, StaticCredential, Transport,
 };
-use scm_transport::{CaCertificates, ClientIdentity, DirectTransport, Network};
+use scm_transport::{CaCertificates, ClientIdentity, DirectTransport, Network, Proxies, ProxyTransport};
 use secrecy::ExposeSecret as _;
 
 use crate::config::ConnectionConfig;
@@ -151,10 +151,21 @@ pub fn connect(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Arc<dyn
 pub fn transport_of(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Transport> {
     let settings = &config.network;
     match config.route {
-        Route::Direct => {}
-        Route::Proxy => return Err(Error::config("the route 'proxy' is not built yet; use 'direct'")),
-        Route::Agent => return Err(Error::config("the route 'agent' is not built yet; use 'direct'")),
+        Route::Direct | Route::Proxy => {}
+        Route::Agent => {
+            return Err(Error::config("the route 'agent' is not built yet; use 'direct' or 'proxy'"));
+        }
         other => return Err(Error::config(format!("the route '{other}' is not known"))),
+    }
+    let route = config.route;
+    if config.agent.is_some() {
+        return Err(Error::config(format!(
+            "the table 'agent' does nothing on the route '{route}'; take it out"
+        )));
+    }
+    let network = network(config, vars)?;
+    if route == Route::Proxy {
+        return Ok(Transport::new(ProxyTransport::new(&network.with_proxies(proxies(config, vars)?))?));
     }
     let proxied =
         settings.http_proxy.is_some() || settings.https_proxy.is_some() || settings.no_proxy.is_some();
@@ -162,12 +173,46 @@ pub fn transport_of(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Tr
         // Never a silent direct connection.
         return Err(Error::config(
             "proxy settings (http_proxy, https_proxy, no_proxy, proxy_loopback) do nothing on the route 'direct'; take \
-             them out, or use the route 'proxy' once it is built",
+             them out, or use the route 'proxy'",
         ));
     }
-    if config.agent.is_some() {
-        return Err(Error::config("the table 'agent' does nothing on the route 'direct'; take it out"));
+    Ok(Transport::new(DirectTransport::new(&network)?))
+}
+
+fn proxies(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Proxies> {
+    let settings = &config.network;
+    let read = |source: &Option<Source>, what: &str| {
+        source.as_ref().map(|source| source.secret(what, &config.dir, vars)).transpose()
+    };
+    let named = |error: Error| Error::config(format!("network.{}", error.message()));
+    let mut proxies = Proxies::new().with_no_proxy(settings.no_proxy.as_deref().unwrap_or_default());
+    if let Some(url) = read(&settings.http_proxy, "network.http_proxy")? {
+        proxies = proxies.with_http_proxy(&url).map_err(named)?;
     }
+    if let Some(url) = read(&settings.https_proxy, "network.https_proxy")? {
+        proxies = proxies.with_https_proxy(&url).map_err(named)?;
+    }
+    if settings.proxy_loopback {
+        proxies = proxies.with_proxied_loopback();
+    }
+    let plain = config.url.as_deref().is_some_and(|url| url.trim_start().starts_with("http://"));
+    let (needed, there) = match plain {
+        true => ("http_proxy", settings.http_proxy.is_some()),
+        false => ("https_proxy", settings.https_proxy.is_some()),
+    };
+    if !there {
+        // The proxy of the other scheme would leave this connection direct.
+        return Err(Error::config(format!(
+            "the route 'proxy' needs network.{needed}, the proxy for {} servers",
+            if plain { "http://" } else { "https://" }
+        )));
+    }
+    Ok(proxies)
+}
+
+/// Certificates and the like, the same for every route.
+fn network(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Network> {
+    let settings = &config.network;
     let read = |source: &Option<Source>, what: &str| {
         source.as_ref().map(|source| source.text(what, &config.dir, vars)).transpose()
     };
@@ -189,7 +234,7 @@ pub fn transport_of(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Tr
         (None, None) => {}
         _ => return Err(Error::config("network.client_cert and network.client_key go together; give both")),
     }
-    Ok(Transport::new(DirectTransport::new(&network)?))
+    Ok(network)
 }
 
 fn credentials(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Arc<dyn CredentialProvider>> {
@@ -236,6 +281,16 @@ mod tests {
     }
 
     #[test]
+    fn the_route_proxy_takes_its_settings() {
+        let scm = try_connect(
+            "provider = \"gitlab\"\ntoken = { env = \"GOOD\" }\nroute = \"proxy\"\nnetwork = { https_proxy = \
+             \"http://svc:s3cret@p:3128\", no_proxy = \".svc\", proxy_loopback = true }",
+        )
+        .unwrap();
+        assert!(!format!("{scm:?}").contains("s3cret"));
+    }
+
+    #[test]
     fn what_cannot_be_is_named_with_its_connection() {
         let token = "token = { value = \"glpat-s3cret\" }";
         for (body, words) in [
@@ -258,7 +313,33 @@ mod tests {
                 "username: ",
             ),
             (format!("provider = \"gitlab\"\nproject_key = \"A\"\n{token}"), "for bitbucket-dc"),
-            (format!("provider = \"gitlab\"\nroute = \"proxy\"\n{token}"), "not built yet"),
+            (format!("provider = \"gitlab\"\nroute = \"agent\"\n{token}"), "not built yet"),
+            (format!("provider = \"gitlab\"\nroute = \"proxy\"\n{token}"), "needs network.https_proxy"),
+            (
+                format!(
+                    "provider = \"gitlab\"\nroute = \"proxy\"\nnetwork = {{ http_proxy = \"http://p:3128\" }}\n{token}"
+                ),
+                "needs network.https_proxy, the proxy for https:// servers",
+            ),
+            (
+                format!(
+                    "provider = \"gitlab\"\nurl = \"http://git.test\"\nroute = \"proxy\"\nnetwork = {{ https_proxy = \
+                     \"http://p:3128\" }}\n{token}"
+                ),
+                "needs network.http_proxy, the proxy for http:// servers",
+            ),
+            (
+                format!(
+                    "provider = \"gitlab\"\nroute = \"proxy\"\nnetwork = {{ https_proxy = \"u:s3cret@p:3128\" }}\n{token}"
+                ),
+                "network.https_proxy: a proxy's URL begins with http://",
+            ),
+            (
+                format!(
+                    "provider = \"gitlab\"\nroute = \"proxy\"\nnetwork = {{ https_proxy = {{ env = \"UNSET\" }} }}\n{token}"
+                ),
+                "network.https_proxy: the variable UNSET is not set",
+            ),
             (format!("provider = \"gitlab\"\nnetwork = {{ no_proxy = \"x\" }}\n{token}"), "proxy settings"),
             (
                 format!("provider = \"gitlab\"\nnetwork = {{ ca = {{ file = \"gone.pem\" }} }}\n{token}"),

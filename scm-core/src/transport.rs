@@ -35,8 +35,9 @@ pub trait HttpTransport: fmt::Debug + Send + Sync + 'static {
     /// [`TransportError`] with its kind and delivery.
     async fn send(&self, request: http::Request<Body>) -> Result<http::Response<Body>, TransportError>;
 
-    /// Climbs the network rungs towards `target` (name, connection, proxy, TLS) and says what each one saw. Sends no
-    /// HTTP request and no credential.
+    /// Climbs the network rungs towards `target` (name, connection, proxy, TLS) and says what each one saw, all within
+    /// one time limit. Sends no credential to the server, and no HTTP request but one: a plain http target over a proxy
+    /// is asked for its root by `HEAD`, for the proxy says nothing before.
     async fn probe(&self, target: &Url) -> Vec<RungReport>;
 
     /// The route this transport takes.

@@ -41,7 +41,7 @@ pub struct ProxyTransport {
 }
 
 impl ProxyTransport {
-    /// A transport with these settings.
+    /// A transport with these settings. Entries of `no_proxy` that cannot be read are logged as warnings.
     ///
     /// # Errors
     /// `Config` when the settings name no proxy, and for the reasons of
@@ -50,6 +50,9 @@ impl ProxyTransport {
         let proxies = network.proxies.clone().filter(|proxies| !proxies.is_empty()).ok_or_else(|| {
             Error::config("no proxy is set: give http_proxy or https_proxy, or make a DirectTransport")
         })?;
+        for malformed in proxies.no_proxy().malformed() {
+            tracing::warn!("no_proxy: an entry is ignored: {malformed}");
+        }
         let tls = Tls::new(network)?;
         let mut chosen = Vec::new();
         for (scheme, proxy) in [("http", &proxies.http), ("https", &proxies.https)] {
@@ -166,6 +169,14 @@ impl HttpTransport for ProxyTransport {
         let Some(proxy) = self.proxies.choose(&url) else {
             return self.direct.send_direct(request, url, &target).await;
         };
+        if target.tls && target.host.contains(':') {
+            // reqwest takes the brackets of the URL into the name that the certificate is checked for.
+            let message = format!(
+                "https to an IPv6 address ({target}) cannot go through a proxy yet: use a name in the URL, or add the \
+                 address to no_proxy"
+            );
+            return Err(TransportError::new(ErrorKind::Unsupported, Delivery::NotSent, message));
+        }
         let answer = match self.proxied.send(request, url).await {
             Ok(answer) => answer,
             Err(Failure::Told(error)) => return Err(error),

@@ -41,8 +41,11 @@ fn no_mistake_in_a_configuration_shows_what_stands_in_it() {
         format!("{good}\nusername = [\"{token}\"]"),
         // What cannot be used.
         format!("{good}\nnetwork = {{ http_proxy = \"http://{proxy}@proxy.example:3128\" }}"),
+        format!("{good}\nroute = \"proxy\"\nnetwork = {{ https_proxy = {{ value = \"{proxy}@p:1\" }} }}"),
+        format!("{good}\nroute = \"proxy\"\nnetwork = {{ https_proxy = \"http://{proxy}@{proxy}@p:1\" }}"),
+        format!("{good}\nroute = \"proxy\"\nnetwork = {{ https_proxy = \"socks5://{proxy}@p:1\" }}"),
         format!(
-            "{good}\nroute = \"proxy\"\nnetwork = {{ https_proxy = {{ value = \"http://{proxy}@p:1\" }} }}"
+            "{good}\nroute = \"proxy\"\nnetwork = {{ https_proxy = \"http://p:1\", http_proxy = \"http://{proxy}%@\" }}"
         ),
         format!(
             "{good}\nroute = \"agent\"\nagent = {{ hub = \"http://h\", name = \"n\", key = {{ value = \"{token}\" }} }}"
@@ -71,6 +74,10 @@ fn no_mistake_in_a_configuration_shows_what_stands_in_it() {
         canary.assert_error_is_silent(&lines, &error);
     }
     open(&canary, &good).unwrap();
+    let proxied =
+        format!("network = {{ https_proxy = \"http://{proxy}@p:1\", no_proxy = \"http://{proxy}@p:1\" }}");
+    open(&canary, &format!("{good}\nroute = \"proxy\"\n{proxied}")).unwrap();
+    canary.assert_logs_are_silent("an entry of no_proxy that is a URL");
 }
 
 #[test]

@@ -352,6 +352,17 @@ async fn within_a_tunnel_every_status_is_the_servers() {
 }
 
 #[tokio::test]
+async fn an_ipv6_address_takes_the_proxy_where_it_can() {
+    let proxy = ScriptedServer::start([Script::new().request().answer(200, &[], "hello")]).await.unwrap();
+    let transport = through(&proxy.url(), network());
+    assert_eq!(text(ask(&transport, "http://[fd00::1]:8080/x").await.unwrap()).await, "hello");
+    assert_eq!(proxy.requests()[0].target, "http://[fd00::1]:8080/x");
+    let error = ask(&transport, "https://[fd00::1]/").await.unwrap_err();
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Unsupported, Delivery::NotSent));
+    assert!(error.to_string().contains("add the address to no_proxy"), "{error}");
+}
+
+#[tokio::test]
 async fn dropping_the_future_ends_the_wait_for_a_tunnel() {
     let (asked, mut requests) = mpsc::channel(1);
     let (closed, mut ends) = mpsc::channel(1);

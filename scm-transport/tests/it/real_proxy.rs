@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scm_core::{Code, Delivery, ErrorKind, HttpTransport as _, Outcome, Rung};
 use scm_transport::{Proxies, ProxyTransport};
@@ -16,14 +16,14 @@ use crate::support::*;
 /// A proxy in a process of its own, on a port of its own. Dropping it ends it.
 pub(crate) struct RealProxy {
     address: SocketAddr,
-    _child: Child,
+    child: Child,
     _dir: tempfile::TempDir,
 }
 
 impl RealProxy {
     /// `None`, said aloud, where it is not installed; in CI that is a failure.
     pub(crate) async fn squid(rules: &str) -> Option<Self> {
-        Self::start("squid", &["-N", "-f"], |port, dir| {
+        Self::start("squid", |port| vec!["-N".to_owned(), "-n".to_owned(), format!("scm{port}"), "-f".to_owned()], |port, dir| {
             format!(
                 "http_port 127.0.0.1:{port}\npid_filename none\ncache deny all\naccess_log none\ncache_log /dev/null\n\
                  coredump_dir {dir}\nvisible_hostname squid.test\nnetdb_filename none\npinger_enable off\n\
@@ -36,7 +36,7 @@ impl RealProxy {
 
     /// See [`squid`](Self::squid).
     pub(crate) async fn tinyproxy(rules: &str) -> Option<Self> {
-        Self::start("tinyproxy", &["-d", "-c"], |port, dir| {
+        Self::start("tinyproxy", |_| vec!["-d".to_owned(), "-c".to_owned()], |port, dir| {
             format!(
                 "Port {port}\nListen 127.0.0.1\nTimeout 60\nMaxClients 50\nLogLevel Critical\nLogFile \"{dir}/log\"\n{}",
                 rules.replace("DIR", dir)
@@ -46,7 +46,11 @@ impl RealProxy {
     }
 
     #[expect(clippy::print_stderr, reason = "a skipped test says why")]
-    async fn start(program: &str, args: &[&str], config: impl Fn(u16, &str) -> String) -> Option<Self> {
+    async fn start(
+        program: &str,
+        args: impl Fn(u16) -> Vec<String>,
+        config: impl Fn(u16, &str) -> String,
+    ) -> Option<Self> {
         let found = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin"];
         let found = found
             .iter()
@@ -73,7 +77,7 @@ impl RealProxy {
         let file = dir.path().join("conf");
         std::fs::write(&file, config(address.port(), shown)).unwrap();
         let mut child = Command::new(path)
-            .args(args)
+            .args(args(address.port()))
             .arg(&file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -88,7 +92,7 @@ impl RealProxy {
             }
         };
         tokio::time::timeout(PATIENCE, ready).await.unwrap();
-        Some(Self { address, _child: child, _dir: dir })
+        Some(Self { address, child, _dir: dir })
     }
 
     pub(crate) fn url(&self) -> String {
@@ -97,6 +101,18 @@ impl RealProxy {
 
     pub(crate) fn url_with(&self, userinfo: &str) -> String {
         format!("http://{userinfo}@{}", self.address)
+    }
+}
+
+impl Drop for RealProxy {
+    /// Asks it to end, so that it takes its shared memory with it; what does not end is killed.
+    fn drop(&mut self) {
+        let Some(id) = self.child.id() else { return };
+        let asked = std::process::Command::new("kill").arg(id.to_string()).status();
+        let end = Instant::now() + Duration::from_secs(2);
+        while asked.is_ok() && Instant::now() < end && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

@@ -1,0 +1,53 @@
+//! A connection of a configuration whose route is a proxy.
+
+use std::sync::Arc;
+
+use scm_client::core::{CheckOptions, Code, ErrorKind, Outcome, Rung, Scm};
+use scm_client::{Config, connect};
+use scm_testkit::fault::socket::{Script, ScriptedServer, closed_port};
+
+fn open(url: &str, network: &str) -> Arc<dyn Scm> {
+    let text = format!(
+        "[[connection]]\nname = \"acme\"\nprovider = \"gitlab\"\nurl = \"{url}\"\ntoken = {{ value = \"t\" }}\nroute = \"proxy\"\n\
+         network = {{ {network} }}\n"
+    );
+    let config = Config::from_toml(&text, "").unwrap();
+    connect(&config.connections[0], &|_| None).unwrap()
+}
+
+#[tokio::test]
+async fn calls_go_through_the_proxy_and_past_it() {
+    let refusal = |said: &'static str| Script::new().request().json(401, said);
+    let proxy = ScriptedServer::start([refusal("{\"message\":\"through the proxy\"}")]).await.unwrap();
+    let server = ScriptedServer::start([refusal("{\"message\":\"past the proxy\"}")]).await.unwrap();
+    for (more, words) in [
+        ("proxy_loopback = true", "through the proxy"),
+        ("proxy_loopback = true, no_proxy = \"127.0.0.0/8\"", "past the proxy"),
+        ("no_proxy = \"\"", "past the proxy"),
+    ] {
+        let scm = open(&server.url(), &format!("http_proxy = \"{}\", {more}", proxy.url()));
+        let error = scm.connection().identity().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        assert!(error.message().contains(words), "{more}: {error}");
+    }
+    assert!(proxy.requests()[0].target.starts_with(&format!("{}/api/v4/", server.url())));
+}
+
+#[tokio::test]
+async fn the_check_names_the_proxy_and_the_line_to_add() {
+    let closed = closed_port().await.unwrap();
+    let script = Script::new().request().answer(503, &[("X-Squid-Error", "ERR_CONNECT_FAIL 111")], "");
+    let squid = ScriptedServer::start([script]).await.unwrap();
+    for (proxy, code) in [(closed, Code::ProxyUnreachable), (squid.address(), Code::ProxyBadGateway)] {
+        for url in ["https://gitlab.company.com", "http://gitlab.company.com"] {
+            let proxies = format!("https_proxy = \"http://{proxy}\", http_proxy = \"http://{proxy}\"");
+            let scm = open(url, &format!("{proxies}, no_proxy = \".svc\""));
+            let report = scm.connection().check(&CheckOptions::default()).await;
+            assert!(report.has(code) && !report.is_ok(), "{report}");
+            let failed: Vec<_> = report.rungs.iter().filter(|rung| rung.outcome == Outcome::Failed).collect();
+            assert_eq!(failed.iter().map(|rung| rung.rung).collect::<Vec<_>>(), [Rung::Proxy], "{report}");
+            let remedy = &failed[0].findings[0].remedy;
+            assert!(remedy.contains("`no_proxy = \".svc,gitlab.company.com\"`"), "{remedy}");
+        }
+    }
+}
