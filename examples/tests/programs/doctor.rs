@@ -4,7 +4,7 @@ use scm_testkit::sim::gitlab::{GitLabSim, Role, TokenKind, TokenSpec};
 
 use super::{Setup, json, run, text};
 
-const DOCTOR: &str = env!("CARGO_BIN_EXE_doctor");
+pub(crate) const DOCTOR: &str = env!("CARGO_BIN_EXE_doctor");
 
 /// What doctor finds with one token: exit code and codes.
 async fn codes(sim: &GitLabSim, token: usize, more: &[&str]) -> (Option<i32>, Vec<String>) {

@@ -6,6 +6,7 @@ mod conformance;
 mod doctor;
 mod onboard;
 mod remediate;
+mod route;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;

@@ -1,11 +1,15 @@
 //! Tests connections and says what is wrong and what to do.
 
-use std::io::IsTerminal as _;
+mod route;
+
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use comfy_table::Color;
+use scm_client::Config;
+use scm_client::transport::NoProxy;
 use scm_core::{CheckOptions, CheckReport, Error, Outcome, Purpose, RepoId, Result};
 use scm_examples::connections::Connections;
 use scm_examples::output::{complain, print, print_json};
@@ -15,8 +19,10 @@ use scm_examples::output::{complain, print, print_json};
 ///
 /// Exit codes: 0 every rung passed (perhaps with warnings), 1 a rung failed, 2 wrong usage or configuration.
 #[derive(Parser, Debug)]
-#[command(version, about)]
+#[command(version, about, args_conflicts_with_subcommands = true)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Connections (TOML). Without it: the embedded demonstration.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -37,20 +43,44 @@ struct Cli {
     json: bool,
 }
 
+#[derive(Subcommand, Debug)]
+enum Command {
+    Route(route::Route),
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(&cli).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            complain("doctor", &error);
-            ExitCode::from(2)
+    let done = match &cli.command {
+        Some(Command::Route(route)) => route.run(),
+        None => climb(&cli).await,
+    };
+    done.unwrap_or_else(|error| {
+        complain("doctor", &error);
+        ExitCode::from(2)
+    })
+}
+
+/// A line beside the report.
+fn warn(text: &str) {
+    // Nothing is left to do where even this cannot be written.
+    let _ = writeln!(std::io::stderr().lock(), "doctor: {text}");
+}
+
+/// Entries of exceptions that match nothing, since nobody can read them.
+fn warn_of_malformed(config: &Config) {
+    for connection in &config.connections {
+        let list = NoProxy::parse(connection.network.no_proxy.as_deref().unwrap_or_default());
+        for malformed in list.malformed() {
+            warn(&format!("connection '{}': no_proxy: an entry is ignored: {malformed}", connection.name));
         }
     }
 }
 
-async fn run(cli: &Cli) -> Result<bool> {
+async fn climb(cli: &Cli) -> Result<ExitCode> {
+    if let Some(config) = &cli.config {
+        warn_of_malformed(&Config::load(config)?);
+    }
     let connections = Connections::open(cli.config.as_deref()).await?;
     let chosen: Vec<_> = connections
         .list
@@ -76,7 +106,7 @@ async fn run(cli: &Cli) -> Result<bool> {
     } else {
         print(&as_text(&reports))?
     }
-    Ok(all_ok)
+    Ok(if all_ok { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 fn as_json(reports: &[(String, CheckReport)], ok: bool) -> serde_json::Value {
