@@ -11,12 +11,18 @@ use crate::error::{Error, ErrorKind};
 use crate::id::{NamespaceId, RepoId};
 use crate::model::{Identity, Repository, Role, ServerInfo, TokenInfo, TokenKind};
 use crate::ops::ListRepositories;
-use crate::transport::Route;
+use crate::pipeline::PAGE;
+use crate::time::Timestamp;
+use crate::transport::{Body, Route};
 
 /// How many repositories are looked at for roles: one page.
 const SAMPLE: u16 = 100;
 /// How many names a report lists before it says "and more".
 const SHOWN: usize = 5;
+
+/// What is in the addresses of logins.
+const LOGIN_URLS: &[&str] =
+    &["login", "signin", "sign_in", "sign-in", "sso", "saml", "auth", "adfs", "idp", "openid", "cas/"];
 
 const BLOCKED: &str = "Ask an administrator to unblock the user, or use the token of another one.";
 
@@ -29,10 +35,10 @@ pub async fn climb(ladder: &dyn Ladder, opts: &CheckOptions) -> CheckReport {
     if transport.route() != Route::Agent {
         report.push(RungReport::skipped(Rung::Route, "no agent on this route"));
     }
-    for rung in transport.probe(base).await {
-        report.push(rung);
-    }
     let climber = Climber { ladder, words: ladder.words(), opts };
+    for rung in transport.probe(base).await {
+        report.push(climber.certificate(rung));
+    }
     rung(&mut report, Rung::Product, climber.product()).await;
     let token = rung(&mut report, Rung::Credential, climber.credential()).await.flatten();
     rung(&mut report, Rung::Scopes, climber.scopes(token.as_ref())).await;
@@ -75,6 +81,23 @@ struct Climber<'a> {
 }
 
 impl Climber<'_> {
+    /// Is there enough left of the certificate that a network rung has seen?
+    fn certificate(self, rung: RungReport) -> RungReport {
+        let ends = rung.details.get("certificate_not_after").and_then(|at| at.parse::<Timestamp>().ok());
+        let Some(ends) = ends.filter(|_| rung.outcome != Outcome::Failed).map(Timestamp::date) else {
+            return rung;
+        };
+        let days = ends.days_since(self.ladder.pipeline().clock().now().date());
+        if days > i32::from(self.opts.warn_days) {
+            return rung;
+        }
+        rung.with_warning(
+            Code::TlsExpiresSoon,
+            format!("the server's certificate expires on {ends}, in {days} days"),
+            "Renew the server's certificate before that day: from then on every connection fails.",
+        )
+    }
+
     async fn product(self) -> (RungReport, ()) {
         let rung = match self.ladder.scm().connection().server().await {
             Ok(server) => self.version(&server),
@@ -110,7 +133,7 @@ impl Climber<'_> {
     /// What answers in place of the product's API?
     async fn product_fault(self, error: &Error) -> RungReport {
         let seen = error.to_string();
-        let Words { product, api, root, pages, .. } = self.words;
+        let product = self.words.product;
         match error.kind() {
             // The API is there; it wants another credential, which the next rung looks at.
             ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => RungReport::passed(
@@ -118,44 +141,98 @@ impl Climber<'_> {
                 format!("{product}'s API answers; it tells its version to valid tokens only"),
             ),
             // Below the root many servers send strangers to their login page, so a page does not say what is wrong.
-            kind @ (ErrorKind::NotFound | ErrorKind::Decode) => match self.find_root().await {
-                Some(found) => RungReport::passed(Rung::Product, &seen).with_failure(
-                    Code::UrlNotRoot,
-                    format!("no {product} API at this address, but at {found}"),
-                    format!("Set the server URL to {found}."),
-                ),
-                None if kind == ErrorKind::NotFound => RungReport::failed(
-                    Code::ProductNotFound,
-                    seen,
-                    format!(
-                        "Nothing answers at {api} under this URL. Give {product}'s root, with its context path (such as \
-                         {root}) where it has one, not the page of a {pages}."
-                    ),
-                ),
-                None if self.looks_like_login().await => RungReport::failed(
-                    Code::ProductLoginPage,
-                    "a login page answers in place of the API",
-                    format!(
-                        "Something before {product} (single sign-on, a VPN portal) asks for a login. Let {api} pass \
-                         without it, or give the address behind it."
-                    ),
-                ),
-                None => RungReport::failed(
-                    Code::ProductOther,
-                    seen,
-                    "Another service answers at this URL. Check host, port and context path.",
-                ),
-            },
-            ErrorKind::Unavailable | ErrorKind::RateLimited | ErrorKind::Timeout => RungReport::failed(
-                Code::ServerUnavailable,
-                seen,
-                format!(
+            kind @ (ErrorKind::NotFound | ErrorKind::Decode) => {
+                if let Some(found) = self.find_root().await {
+                    let what = format!("no {product} API at this address, but at {found}");
+                    return not_root(seen, what, &found);
+                }
+                match self.led_away().await {
+                    Some(rung) => rung,
+                    None => self.other(kind, seen).await,
+                }
+            }
+            _ => {
+                let (code, remedy) = self.between(error);
+                RungReport::passed(Rung::Product, &seen).with_failure(code, seen, remedy)
+            }
+        }
+    }
+
+    /// Something answers at the address, and is not the product.
+    async fn other(self, kind: ErrorKind, seen: String) -> RungReport {
+        let Words { product, api, root, pages, .. } = self.words;
+        if kind == ErrorKind::NotFound {
+            let remedy = format!(
+                "Nothing answers at {api} under this URL. Give {product}'s root, with its context path (such as {root}) \
+                 where it has one, not the page of a {pages}."
+            );
+            return RungReport::failed(Code::ProductNotFound, seen, remedy);
+        }
+        if self.looks_like_login().await {
+            return self.login("a login page answers in place of the API".to_owned());
+        }
+        let remedy = "Another service answers at this URL. Check host, port and context path.";
+        RungReport::failed(Code::ProductOther, seen, remedy)
+    }
+
+    fn login(self, seen: String) -> RungReport {
+        let Words { product, api, .. } = self.words;
+        let remedy = format!(
+            "Something before {product} (single sign-on, a VPN portal) asks for a login. Let {api} pass without it, or \
+             give the address behind it."
+        );
+        RungReport::failed(Code::ProductLoginPage, seen, remedy)
+    }
+
+    /// A fault that says nothing about what was asked for: the server is down, or something between speaks.
+    fn between(self, error: &Error) -> (Code, String) {
+        let product = self.words.product;
+        let known = Code::ALL.iter().find(|code| Some(code.as_str()) == error.server_code()).copied();
+        let broken = match error.kind() {
+            ErrorKind::Unavailable | ErrorKind::RateLimited | ErrorKind::Timeout => {
+                let remedy = format!(
                     "{product}, or a gateway before it, is down, overloaded or being deployed. Try again in a few \
                      minutes; if it stays so, ask its administrator."
-                ),
-            ),
-            kind => transport_fault(kind, &seen, error),
+                );
+                return (Code::ServerUnavailable, remedy);
+            }
+            ErrorKind::Tls => Code::TlsHandshake,
+            ErrorKind::Proxy => Code::ProxyBadGateway,
+            ErrorKind::Relay => Code::RelayAgentOffline,
+            ErrorKind::Connect => Code::TcpUnreachable,
+            _ => {
+                let remedy = format!(
+                    "This is not how {product} answers. Look at what stands before it: a proxy or firewall must let its \
+                     whole API pass."
+                );
+                return (known.unwrap_or(Code::ProductOther), remedy);
+            }
+        };
+        let remedy = "The connection failed in the middle of the check. Try again; if it stays so, look at what stands \
+                      between.";
+        (known.unwrap_or(broken), remedy.to_owned())
+    }
+
+    /// Where the server leads who asks for the API: to a login, or to the address that it goes by now.
+    async fn led_away(self) -> Option<RungReport> {
+        let pipeline = self.ladder.pipeline();
+        let asked = self.ladder.probe().url(pipeline.base()).ok()?;
+        // Without the credential, which nobody but the server may see.
+        let request = http::Request::get(asked.as_str()).body(Body::empty()).ok()?;
+        let answer = pipeline.transport().send(request).await.ok()?;
+        let to = asked.join(answer.headers().get(http::header::LOCATION)?.to_str().ok()?).ok()?;
+        if !answer.status().is_redirection() || to.origin() == asked.origin() {
+            return None;
         }
+        let away = to.origin().ascii_serialization();
+        if let Some(root) = to.path().strip_suffix(asked.path().strip_prefix(pipeline.base().path())?) {
+            let root = Url::parse(&away).ok()?.join(root).ok()?;
+            let seen = format!("the server leads to {away}");
+            return Some(not_root(seen, format!("the server says that its address is {root}"), &root));
+        }
+        let shown = to.as_str().to_ascii_lowercase();
+        let is_login = LOGIN_URLS.iter().any(|mark| shown.contains(mark));
+        is_login.then(|| self.login(format!("the server leads to a login at {away} in place of the API")))
     }
 
     /// The root under which the API does answer: one of the parents of the configured path.
@@ -194,9 +271,16 @@ impl Climber<'_> {
         }
     }
 
+    /// The server has looked at the token, or nobody has.
     fn refused(self, error: &Error) -> RungReport {
-        let (code, remedy) = self.ladder.refusal(error);
-        RungReport::failed(code, error.to_string(), remedy)
+        let (code, remedy) = match error.kind() {
+            // A product's own refusal is no web page.
+            ErrorKind::PermissionDenied if error.message().starts_with(PAGE) => self.between(error),
+            ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => self.ladder.refusal(error),
+            _ => self.between(error),
+        };
+        let seen = error.to_string();
+        RungReport::passed(Rung::Credential, &seen).with_failure(code, seen, remedy)
     }
 
     async fn owner(self, token: Option<&TokenInfo>) -> RungReport {
@@ -292,7 +376,7 @@ impl Climber<'_> {
                         let sample = Sample::NoNamespace(namespace.clone(), error);
                         (RungReport::skipped(Rung::Role, why), sample)
                     }
-                    _ => (unread(&error), Sample::Unread),
+                    _ => (self.unread(&error), Sample::Unread),
                 };
             }
         };
@@ -310,8 +394,20 @@ impl Climber<'_> {
         };
         match any {
             Ok(any) => (role_rung(&repositories, needed, words, any), Sample::Repositories(repositories)),
-            Err(error) => (unread(&error), Sample::Unread),
+            Err(error) => (self.unread(&error), Sample::Unread),
         }
+    }
+
+    /// The repositories cannot be listed.
+    fn unread(self, error: &Error) -> RungReport {
+        let (code, remedy) = match error.kind() {
+            ErrorKind::Unauthenticated | ErrorKind::PermissionDenied | ErrorKind::NotFound => (
+                Code::RoleInsufficient,
+                "The repositories of the token cannot be listed; see the rungs before.".to_owned(),
+            ),
+            _ => self.between(error),
+        };
+        RungReport::passed(Rung::Role, error.to_string()).with_failure(code, error.to_string(), remedy)
     }
 
     async fn repositories(self, sample: Sample) -> (RungReport, ()) {
@@ -360,11 +456,15 @@ impl Climber<'_> {
         let repository = match found {
             Ok(repository) => repository,
             Err(error) => {
-                return rung.with_failure(
-                    Code::RepositoryNotVisible,
-                    format!("'{name}' cannot be seen ({})", error.message()),
-                    format!("Check the path '{name}', {}", self.words.not_visible),
-                );
+                let (code, remedy) = match error.kind() {
+                    ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::InvalidInput => (
+                        Code::RepositoryNotVisible,
+                        format!("Check the path '{name}', {}", self.words.not_visible),
+                    ),
+                    _ => self.between(&error),
+                };
+                let seen = format!("'{name}' cannot be seen ({})", error.message());
+                return rung.with_failure(code, seen, remedy);
             }
         };
         if self.opts.purpose == Purpose::Read {
@@ -390,21 +490,10 @@ impl Climber<'_> {
     }
 }
 
-/// A fault of the network that came up only now.
-fn transport_fault(kind: ErrorKind, seen: &str, error: &Error) -> RungReport {
-    let known = Code::ALL.iter().find(|code| Some(code.as_str()) == error.server_code());
-    let code = known.copied().unwrap_or(match kind {
-        ErrorKind::Tls => Code::TlsHandshake,
-        ErrorKind::Proxy => Code::ProxyBadGateway,
-        ErrorKind::Relay => Code::RelayAgentOffline,
-        ErrorKind::Connect => Code::TcpUnreachable,
-        _ => Code::ProductOther,
-    });
-    RungReport::passed(Rung::Product, seen).with_failure(
-        code,
-        seen,
-        "The connection failed in the middle of the check. Try again; if it stays so, look at what stands between.",
-    )
+/// The API is at another address.
+fn not_root(seen: String, what: String, root: &Url) -> RungReport {
+    let remedy = format!("Set the server URL to {root}.");
+    RungReport::passed(Rung::Product, seen).with_failure(Code::UrlNotRoot, what, remedy)
 }
 
 fn describe(token: Option<&TokenInfo>, owner: Option<&Identity>) -> String {
@@ -448,15 +537,6 @@ fn role_rung(repositories: &[Repository], needed: Role, words: RoleWords, any: b
         Code::RolePartial,
         format!("less than {name} on {}", names.join(", ")),
         format!("Give {term} there too, or leave these repositories out."),
-    )
-}
-
-/// The server refused to list repositories.
-fn unread(error: &Error) -> RungReport {
-    RungReport::passed(Rung::Role, error.to_string()).with_failure(
-        Code::RoleInsufficient,
-        error.to_string(),
-        "The repositories of the token cannot be listed; see the rungs before.",
     )
 }
 

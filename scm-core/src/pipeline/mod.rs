@@ -23,6 +23,7 @@ use url::Url;
 pub use self::auth::AuthForm;
 pub use self::limit::Limits;
 pub use self::operation::Operation;
+pub(crate) use self::read::PAGE;
 pub use self::read::{lenient, told};
 pub use self::request::{ApiRequest, ApiResponse, Idempotency};
 pub use self::retry::{Decision, RetryPolicy, Situation};

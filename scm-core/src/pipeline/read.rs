@@ -6,6 +6,9 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// How [`text`] begins for a web page.
+pub(crate) const PAGE: &str = "a web page answers";
+
 /// An identifier that came from the server: one that cannot be is a `Decode` error of that item. What stood there is
 /// not shown, as of no value.
 ///
@@ -30,8 +33,8 @@ pub(super) fn text(headers: &HeaderMap, body: &[u8]) -> String {
     }
     // A page of a proxy or of the product's own front: its title says which, the rest is not for people.
     match title(&text) {
-        Some(title) => format!("a web page answers: {title}"),
-        None => "a web page answers in place of the API".to_owned(),
+        Some(title) => format!("{PAGE}: {title}"),
+        None => format!("{PAGE} in place of the API"),
     }
 }
 

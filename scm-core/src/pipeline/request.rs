@@ -155,7 +155,7 @@ impl ApiRequest {
         self
     }
 
-    pub(super) fn url(&self, base: &Url) -> Result<Url> {
+    pub(crate) fn url(&self, base: &Url) -> Result<Url> {
         let mut text = format!("{base}{}", self.path);
         if !self.query.is_empty() {
             text.push('?');
