@@ -1,10 +1,14 @@
 //! The settings that every route shares.
 
+#[cfg(feature = "direct")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::pem::{CaCertificates, ClientIdentity};
 #[cfg(feature = "proxy")]
 use crate::proxies::Proxies;
+#[cfg(feature = "direct")]
+use crate::resolve::Resolver;
 
 /// How this machine talks to the network: trust, identity, time limits.
 ///
@@ -34,6 +38,9 @@ pub struct Network {
     pub request_timeout: Option<Duration>,
     /// The `User-Agent` of requests that bring none. `scm/` and the version by default.
     pub user_agent: String,
+    /// Who turns names into addresses, in place of the system.
+    #[cfg(feature = "direct")]
+    pub resolver: Option<Arc<dyn Resolver>>,
     /// The proxies, for the route that takes them.
     #[cfg(feature = "proxy")]
     pub proxies: Option<Proxies>,
@@ -53,6 +60,8 @@ impl Network {
             read_timeout: Duration::from_secs(60),
             request_timeout: None,
             user_agent: concat!("scm/", env!("CARGO_PKG_VERSION")).to_owned(),
+            #[cfg(feature = "direct")]
+            resolver: None,
             #[cfg(feature = "proxy")]
             proxies: None,
             crypto: None,
@@ -105,6 +114,14 @@ impl Network {
     #[must_use]
     pub fn with_user_agent(mut self, user_agent: impl Into<String>) -> Self {
         self.user_agent = user_agent.into();
+        self
+    }
+
+    /// Sets who turns names into addresses, those of proxies too.
+    #[cfg(feature = "direct")]
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Arc<dyn Resolver>) -> Self {
+        self.resolver = Some(resolver);
         self
     }
 

@@ -2,12 +2,68 @@
 
 use std::fmt;
 
+use rustls::pki_types::CertificateDer;
 use scm_core::{Timestamp, TransportError};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// Names shown of a certificate; some carry hundreds.
 const MAX_NAMES: usize = 8;
+
+/// What stands in the issuers of proxies and programs that open TLS on the way, in lower case.
+const INTERCEPTORS: &[&str] = &[
+    "zscaler",
+    "netskope",
+    "blue coat",
+    "bluecoat",
+    "fortinet",
+    "fortigate",
+    "palo alto",
+    "forcepoint",
+    "websense",
+    "check point",
+    "sophos",
+    "umbrella",
+    "ironport",
+    "mcafee",
+    "skyhigh",
+    "barracuda",
+    "sonicwall",
+    "watchguard",
+    "untangle",
+    "iboss",
+    "menlo security",
+    "cloudflare gateway",
+    "cato networks",
+    "mitmproxy",
+    "fiddler",
+    "charles proxy",
+    "squid",
+    "portswigger",
+    "kaspersky",
+    "avast",
+    "bitdefender",
+    "eset ssl filter",
+    "interception",
+    "inspection",
+    "decryption",
+    "web gateway",
+    "tls proxy",
+    "ssl proxy",
+    "ssl-proxy",
+    "proxy ca",
+    "proxy root",
+];
+
+/// The issuer in a chain that looks like one of a proxy that intercepts TLS. A guess by names, good for a hint.
+pub(crate) fn interceptor<'a>(chain: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> Option<String> {
+    let mut issuers =
+        chain.into_iter().filter_map(|der| Summary::parse(der)).map(|certificate| certificate.issuer);
+    issuers.find(|issuer| {
+        let issuer = issuer.to_lowercase();
+        INTERCEPTORS.iter().any(|mark| issuer.contains(mark))
+    })
+}
 
 /// The parts of a certificate that explain why it is trusted or not. Whoever owns the server chose the texts: they
 /// reach people only through `redact::line`.
@@ -41,6 +97,15 @@ impl Summary {
 
     pub(crate) fn is_self_signed(&self) -> bool {
         self.subject == self.issuer
+    }
+
+    /// Whose it is and who signed it, for people.
+    pub(crate) fn presented(&self) -> String {
+        match (self.is_self_signed(), self.subject.as_str()) {
+            (true, subject) => format!("self-signed: {subject}"),
+            (false, "") => format!("issuer: {}", self.issuer),
+            (false, subject) => format!("issuer: {}, subject: {subject}", self.issuer),
+        }
     }
 
     /// The names, cut to what a person reads.

@@ -12,6 +12,9 @@ use crate::certificate::{At, Summary};
 use crate::resolve::ResolveError;
 use crate::tls::{NoTrustStore, Tls};
 
+/// The detail that names who seems to intercept TLS on the way.
+pub(crate) const INTERCEPTOR: &str = "certificate_interceptor";
+
 /// Host and port of a request, which are safe to show.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
@@ -180,7 +183,14 @@ pub(crate) fn handshake(error: &rustls::Error, target: &Target, tls: &Tls) -> Tr
     }
     let rejected = tls.rejected(&target.host);
     let (code, message) = match error {
-        rustls::Error::InvalidCertificate(cause) => certificate(cause, target, rejected.as_ref()),
+        rustls::Error::InvalidCertificate(cause) => {
+            let seen = rejected.as_ref().map(|rejected| &rejected.certificate);
+            let (code, mut message) = certificate(cause, target, seen);
+            if let Some(seen) = seen {
+                message.push_str(&format!(" ({})", seen.presented()));
+            }
+            (code, message)
+        }
         rustls::Error::InvalidMessage(_) => (
             Code::TlsNotTls,
             format!("{target} does not speak TLS: the first record does not look like a TLS handshake"),
@@ -195,7 +205,13 @@ pub(crate) fn handshake(error: &rustls::Error, target: &Target, tls: &Tls) -> Tr
     };
     let fault = tls_fault(code, message);
     match rejected {
-        Some(rejected) if matches!(error, rustls::Error::InvalidCertificate(_)) => rejected.add_to(fault),
+        Some(rejected) if matches!(error, rustls::Error::InvalidCertificate(_)) => {
+            let fault = rejected.certificate.add_to(fault);
+            match rejected.interceptor {
+                Some(interceptor) => fault.with_detail(INTERCEPTOR, interceptor),
+                None => fault,
+            }
+        }
         _ => fault,
     }
 }
@@ -206,15 +222,7 @@ fn certificate(error: &CertificateError, target: &Target, seen: Option<&Summary>
 
     match error {
         E::UnknownIssuer => {
-            let issuer = match seen {
-                Some(seen) if seen.is_self_signed() => format!(" (self-signed: {})", seen.subject),
-                Some(seen) => format!(" (issuer: {})", seen.issuer),
-                None => String::new(),
-            };
-            (
-                Code::TlsUnknownIssuer,
-                format!("{target}: x509: certificate signed by unknown authority{issuer}"),
-            )
+            (Code::TlsUnknownIssuer, format!("{target}: x509: certificate signed by unknown authority"))
         }
         E::Other(other) if find::<NoTrustStore>(&*other.0).is_some() => (
             Code::TlsUnknownIssuer,

@@ -13,7 +13,7 @@ use url::{Host, Url};
 use crate::body::{self, Elapsed, Limits, Progress};
 use crate::builder::Network;
 use crate::classify::{self, Target};
-use crate::resolve::SystemResolver;
+use crate::resolve::Names;
 use crate::tls::Tls;
 
 /// Idle connections are dropped after this time: sooner than Tomcat, which is in Bitbucket, drops them (20 seconds),
@@ -24,6 +24,7 @@ const POOL_IDLE: Duration = Duration::from_secs(15);
 pub(crate) struct Client {
     http: reqwest::Client,
     pub(crate) tls: Tls,
+    pub(crate) names: Names,
     pub(crate) connect_timeout: Duration,
     read_timeout: Duration,
     pub(crate) request_timeout: Option<Duration>,
@@ -57,9 +58,10 @@ impl Client {
             .map_err(|_| Error::config("the user agent has characters that a header cannot carry"))?;
         // The limits end one inside the other, so that the innermost one names the fault.
         let connect_timeout = network.connect_timeout.min(shorter(network.read_timeout));
+        let names = Names { resolver: network.resolver.clone(), limit: shorter(connect_timeout) };
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(rustls::ClientConfig::clone(tls.config()))
-            .dns_resolver(Arc::new(SystemResolver { limit: shorter(connect_timeout) }))
+            .dns_resolver(Arc::new(names.clone()))
             .connect_timeout(connect_timeout)
             .user_agent(user_agent)
             .no_proxy()
@@ -78,6 +80,7 @@ impl Client {
         Ok(Self {
             http,
             tls: tls.clone(),
+            names,
             connect_timeout,
             read_timeout: network.read_timeout,
             request_timeout: network.request_timeout,

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use crate::classify::Target;
 use crate::dial::{self, Clock, Io};
 use crate::proxies::ProxyUrl;
+use crate::resolve::Names;
 use crate::tls::Tls;
 
 /// Longest head of an answer. Those of proxies have a few hundred bytes.
@@ -28,6 +29,7 @@ pub(crate) type Stream = BufReader<Box<dyn Io>>;
 pub(crate) struct Connector<'a> {
     pub(crate) proxy: &'a ProxyUrl,
     pub(crate) tls: &'a Tls,
+    pub(crate) names: &'a Names,
     pub(crate) clock: Clock,
 }
 
@@ -67,7 +69,8 @@ impl Connector<'_> {
         let target = &self.proxy.target;
         facts.0.push(("proxy", target.to_string()));
         let start = Instant::now();
-        let addresses = dial::resolve(target, self.clock).await.map_err(|error| self.unreachable(error))?;
+        let addresses =
+            dial::resolve(target, self.names, self.clock).await.map_err(|error| self.unreachable(error))?;
         facts.0.push(("proxy_name_ms", start.elapsed().as_millis().to_string()));
         let start = Instant::now();
         let dialled =

@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::body::later;
 use crate::classify::{self, Target};
-use crate::resolve::{ResolveError, lookup};
+use crate::resolve::{Names, ResolveError};
 use crate::tls::Tls;
 
 /// How long a server that asked for a client certificate may take to say that it wants one, with TLS 1.3.
@@ -50,11 +50,15 @@ impl Clock {
 }
 
 /// The addresses of `target`; at least one.
-pub(crate) async fn resolve(target: &Target, clock: Clock) -> Result<Vec<SocketAddr>, TransportError> {
+pub(crate) async fn resolve(
+    target: &Target,
+    names: &Names,
+    clock: Clock,
+) -> Result<Vec<SocketAddr>, TransportError> {
     if let Ok(ip) = target.host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, target.port)]);
     }
-    let found = clock.run(lookup(&target.host, target.port, clock.limit)).await;
+    let found = clock.run(names.lookup(&target.host, target.port)).await;
     found
         .unwrap_or_else(|| Err(ResolveError::TimedOut(target.host.clone(), clock.limit)))
         .map_err(|error| error.to_transport())

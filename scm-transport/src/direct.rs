@@ -45,7 +45,7 @@ impl HttpTransport for DirectTransport {
     }
 
     async fn probe(&self, target: &Url) -> Vec<RungReport> {
-        Probe::new(&self.client.tls, self.client.connect_timeout).climb(target).await
+        Probe::new(&self.client).climb(target).await
     }
 
     fn route(&self) -> Route {

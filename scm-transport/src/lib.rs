@@ -39,3 +39,5 @@ pub use pem::{CaCertificates, ClientIdentity};
 pub use proxies::Proxies;
 #[cfg(feature = "proxy")]
 pub use proxy::ProxyTransport;
+#[cfg(feature = "direct")]
+pub use resolve::Resolver;

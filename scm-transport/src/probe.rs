@@ -1,7 +1,6 @@
 //! The network rungs of the check ladder: name, connection, TLS.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use rustls::ProtocolVersion;
 use scm_core::{Code, Rung, RungReport, TransportError};
@@ -10,22 +9,25 @@ use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 use url::Url;
 
-use crate::certificate::Summary;
-use crate::classify::Target;
-use crate::client::target;
+use crate::certificate::{Summary, interceptor};
+use crate::classify::{INTERCEPTOR, Target};
+use crate::client::{Client, target};
 use crate::dial::{self, Clock, Io};
+use crate::resolve::Names;
 use crate::tls::Tls;
 
 /// One climb, with one time limit for all of it.
 pub(crate) struct Probe<'a> {
     tls: &'a Tls,
+    names: &'a Names,
     pub(crate) clock: Clock,
 }
 
 impl<'a> Probe<'a> {
     /// The time begins now.
-    pub(crate) fn new(tls: &'a Tls, limit: Duration) -> Self {
-        Self { tls, clock: Clock::start(limit) }
+    pub(crate) fn new(client: &'a Client) -> Self {
+        let Client { tls, names, connect_timeout, .. } = client;
+        Self { tls, names, clock: Clock::start(*connect_timeout) }
     }
 
     pub(crate) async fn climb(&self, url: &Url) -> Vec<RungReport> {
@@ -54,7 +56,7 @@ impl<'a> Probe<'a> {
 
     async fn name(&self, target: &Target) -> (RungReport, Option<Vec<SocketAddr>>) {
         let start = Instant::now();
-        let (rung, addresses) = match dial::resolve(target, self.clock).await {
+        let (rung, addresses) = match dial::resolve(target, self.names, self.clock).await {
             Ok(addresses) => {
                 let mut shown = addresses.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>();
                 shown.dedup();
@@ -140,7 +142,22 @@ fn seen<S>(stream: &TlsStream<S>, target: &Target, tls: &Tls) -> RungReport {
     for (name, value) in certificate.iter().flat_map(Summary::details) {
         rung = rung.with_detail(name, value);
     }
-    rung
+    match session.peer_certificates().and_then(interceptor) {
+        Some(issuer) => intercepted(rung.with_detail(INTERCEPTOR, &issuer), &issuer, target),
+        None => rung,
+    }
+}
+
+fn intercepted(rung: RungReport, issuer: &str, target: &Target) -> RungReport {
+    let host = &target.host;
+    rung.with_warning(
+        Code::TlsIntercepted,
+        format!("the certificate looks like one of a proxy that intercepts TLS: {issuer}"),
+        format!(
+            "Something between seems to open TLS and sign anew. Its CA certificate belongs into the setting `ca`; rather \
+             ask whoever runs it to leave {host} out, since it reads every token and file."
+        ),
+    )
 }
 
 fn failed(error: &TransportError, target: &Target, has_identity: bool) -> RungReport {
@@ -148,7 +165,10 @@ fn failed(error: &TransportError, target: &Target, has_identity: bool) -> RungRe
     let remedy = remedy(code, target, has_identity);
     let mut rung = RungReport::failed(code, error.to_string(), remedy);
     rung.details.clone_from(error.details());
-    rung
+    match error.details().get(INTERCEPTOR) {
+        Some(issuer) => intercepted(rung, issuer, target),
+        None => rung,
+    }
 }
 
 /// What to do, as a support engineer would write it.

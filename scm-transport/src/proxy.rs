@@ -118,7 +118,9 @@ impl ProxyTransport {
         limit: Duration,
     ) -> Result<(), TransportError> {
         let (tls, clock) = (self.proxied.tls.fresh(), Clock::start(limit));
-        let stream = Connector { proxy, tls: &tls, clock }.tunnel(target, &mut Facts::default()).await?;
+        let stream = Connector { proxy, tls: &tls, names: &self.proxied.names, clock }
+            .tunnel(target, &mut Facts::default())
+            .await?;
         dial::tls(target, stream, &tls, clock).await.map(drop)
     }
 
@@ -128,9 +130,9 @@ impl ProxyTransport {
             RungReport::skipped(Rung::Name, &by_proxy),
             RungReport::skipped(Rung::Connection, &by_proxy),
         ];
-        let tls = &self.proxied.tls;
-        let probe = Probe::new(tls, self.proxied.connect_timeout);
-        let connector = Connector { proxy, tls, clock: probe.clock };
+        let Client { tls, names, .. } = &self.proxied;
+        let probe = Probe::new(&self.proxied);
+        let connector = Connector { proxy, tls, names, clock: probe.clock };
         let (start, mut facts) = (Instant::now(), Facts::default());
         let outcome = match target.tls {
             true => connector.tunnel(target, &mut facts).await.map(Some),
@@ -196,7 +198,7 @@ impl HttpTransport for ProxyTransport {
         let Some(target) = target(url) else { return probe::unusable(url) };
         match self.proxies.choose(url) {
             Some(proxy) => self.climb(url, &target, proxy).await,
-            None => Probe::new(&self.direct.tls, self.direct.connect_timeout).climb(url).await,
+            None => Probe::new(&self.direct).climb(url).await,
         }
     }
 

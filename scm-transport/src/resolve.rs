@@ -1,9 +1,12 @@
-//! Names to addresses, by the system's resolver, with a time limit and errors that tell two cases apart.
+//! Names to addresses, with a time limit and errors that tell two cases apart.
 
+use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use scm_core::{Code, Delivery, ErrorKind, TransportError};
 use tokio::time::timeout;
@@ -18,37 +21,61 @@ const NOT_FOUND: &[&str] = &[
     "hostname not found",
 ];
 
-/// The system's resolver.
-#[derive(Debug)]
-pub(crate) struct SystemResolver {
+/// Who turns names into addresses. Without one of your own ([`Network::with_resolver`](crate::Network::with_resolver))
+/// the system does.
+#[async_trait]
+pub trait Resolver: fmt::Debug + Send + Sync + 'static {
+    /// The addresses of `host`. It is dropped where it takes longer than a connection may.
+    ///
+    /// # Errors
+    /// Of kind `NotFound` where there is no such name; any other says that it could not be looked up. No address at all
+    /// counts as `NotFound`.
+    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>>;
+}
+
+/// Names to addresses, with a time limit.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    /// The system where there is none.
+    pub(crate) resolver: Option<Arc<dyn Resolver>>,
     pub(crate) limit: Duration,
 }
 
-impl Resolve for SystemResolver {
+impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
-        let limit = self.limit;
+        let this = self.clone();
         Box::pin(async move {
             // Port 0 stands for that of the URL.
-            let addresses = lookup(name.as_str(), 0, limit).await?;
+            let addresses = this.lookup(name.as_str(), 0).await?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
 }
 
-/// The addresses of `host`; at least one.
-pub(crate) async fn lookup(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, ResolveError> {
-    let addresses = match timeout(limit, tokio::net::lookup_host((host, port))).await {
-        Ok(Ok(addresses)) => addresses.collect::<Vec<_>>(),
-        Ok(Err(cause)) if is_not_found(&cause) => return Err(ResolveError::NotFound(host.to_owned())),
-        Ok(Err(cause)) => return Err(ResolveError::Failed(host.to_owned(), cause)),
-        Err(_) => return Err(ResolveError::TimedOut(host.to_owned(), limit)),
-    };
-    if addresses.is_empty() { Err(ResolveError::NotFound(host.to_owned())) } else { Ok(addresses) }
+impl Names {
+    /// The addresses of `host`; at least one.
+    pub(crate) async fn lookup(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
+        let found = async {
+            Ok(match &self.resolver {
+                Some(own) => {
+                    own.resolve(host).await?.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
+                }
+                None => tokio::net::lookup_host((host, port)).await?.collect::<Vec<_>>(),
+            })
+        };
+        match timeout(self.limit, found).await {
+            Ok(Ok(addresses)) if addresses.is_empty() => Err(ResolveError::NotFound(host.to_owned())),
+            Ok(Ok(addresses)) => Ok(addresses),
+            Ok(Err(cause)) if is_not_found(&cause) => Err(ResolveError::NotFound(host.to_owned())),
+            Ok(Err(cause)) => Err(ResolveError::Failed(host.to_owned(), cause)),
+            Err(_) => Err(ResolveError::TimedOut(host.to_owned(), self.limit)),
+        }
+    }
 }
 
 fn is_not_found(error: &io::Error) -> bool {
     let text = error.to_string().to_ascii_lowercase();
-    NOT_FOUND.iter().any(|known| text.contains(known))
+    error.kind() == io::ErrorKind::NotFound || NOT_FOUND.iter().any(|known| text.contains(known))
 }
 
 /// Why a name has no address.

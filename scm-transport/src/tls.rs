@@ -16,7 +16,7 @@ use rustls::{
 use scm_core::{Error, Result};
 
 use crate::builder::{Crypto, Network};
-use crate::certificate::Summary;
+use crate::certificate::{Summary, interceptor};
 
 /// The TLS side of one transport.
 #[derive(Clone, Debug)]
@@ -70,13 +70,10 @@ impl Tls {
         &self.config
     }
 
-    /// The certificate that was last rejected for `host`.
-    pub(crate) fn rejected(&self, host: &str) -> Option<Summary> {
+    /// What was last rejected for `host`.
+    pub(crate) fn rejected(&self, host: &str) -> Option<Rejected> {
         let rejected = self.trust.rejected.lock().unwrap_or_else(PoisonError::into_inner);
-        rejected
-            .as_ref()
-            .filter(|rejected| rejected.host == host)
-            .map(|rejected| rejected.certificate.clone())
+        rejected.as_ref().filter(|rejected| rejected.host == host).cloned()
     }
 
     /// Has any server asked for a client certificate?
@@ -128,10 +125,13 @@ struct Trust {
     rejected: Mutex<Option<Rejected>>,
 }
 
-#[derive(Debug)]
-struct Rejected {
+/// A certificate that is not trusted.
+#[derive(Clone, Debug)]
+pub(crate) struct Rejected {
     host: String,
-    certificate: Summary,
+    pub(crate) certificate: Summary,
+    /// Who seems to intercept TLS on the way.
+    pub(crate) interceptor: Option<String>,
 }
 
 impl Trust {
@@ -202,8 +202,9 @@ impl ServerCertVerifier for Trust {
             && let Some(certificate) = Summary::parse(end_entity)
         {
             let host = server_name.to_str().into_owned();
+            let interceptor = interceptor(std::iter::once(end_entity).chain(intermediates));
             *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(Rejected { host, certificate });
+                Some(Rejected { host, certificate, interceptor });
         }
         verified
     }

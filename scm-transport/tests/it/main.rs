@@ -13,5 +13,6 @@ mod probe;
 mod proxy;
 mod proxy_probe;
 mod real_proxy;
+mod resolver;
 mod support;
 mod tls;

@@ -123,6 +123,23 @@ async fn each_fault_of_a_certificate_has_its_code() {
 }
 
 #[tokio::test]
+async fn a_chain_of_an_interceptor_is_warned_of_whether_trusted_or_not() {
+    let pki = Pki::new("FortiGate SSL Inspection");
+    let address = hello_tls(pki.loopback().server()).await;
+    let url = format!("https://{address}/");
+    let rungs = climb(&network().with_extra_roots(pki.roots()), &url).await;
+    assert_eq!(rungs[2].outcome, Outcome::Warning, "{rungs:?}");
+    let stranger = climb(&network(), &url).await;
+    assert_eq!(stranger[2].outcome, Outcome::Failed, "{stranger:?}");
+    assert_eq!(stranger[2].findings[0].code, Code::TlsUnknownIssuer);
+    for finding in [&rungs[2].findings[0], &stranger[2].findings[1]] {
+        assert_eq!((finding.code, finding.outcome), (Code::TlsIntercepted, Outcome::Warning));
+        assert!(finding.seen.ends_with(": CN=FortiGate SSL Inspection"), "{finding:?}");
+        assert!(finding.remedy.contains("leave 127.0.0.1 out"), "{finding:?}");
+    }
+}
+
+#[tokio::test]
 async fn each_fault_of_a_handshake_has_its_code() {
     let address = serve(|mut stream| async move {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();

@@ -29,7 +29,7 @@ async fn an_unknown_issuer_is_named() {
         assert_tls_fault(
             error,
             Code::TlsUnknownIssuer,
-            "x509: certificate signed by unknown authority (issuer: CN=Acme Internal CA)",
+            "x509: certificate signed by unknown authority (issuer: CN=Acme Internal CA, subject: CN=rcgen self signed cert)",
         );
     }
 }
@@ -54,6 +54,36 @@ async fn a_given_root_is_trusted_in_each_form_and_by_each_crypto() {
         let response = send(&network, get(format!("https://{address}/"))).await.unwrap();
         assert_eq!(response.version(), http::Version::HTTP_11);
         assert_eq!(text(response).await, "hello");
+    }
+}
+
+#[tokio::test]
+async fn who_intercepts_is_named() {
+    let pki = Pki::new("Zscaler Intermediate Root CA (zscloud.net)");
+    let error = fault(&network(), hello_tls(pki.loopback().server()).await).await;
+    assert_eq!(
+        error.details()["certificate_interceptor"],
+        "CN=Zscaler Intermediate Root CA (zscloud.net)",
+        "{error:?}"
+    );
+    let error = fault(&network(), hello_tls(Pki::new("Acme Internal CA").loopback().server()).await).await;
+    assert!(!error.details().contains_key("certificate_interceptor"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_bundle_of_many_is_trusted_as_a_whole() {
+    use base64::Engine as _;
+
+    let pkis = [Pki::new("One"), Pki::new("Two")];
+    let bundle = format!("{}{}", pkis[0].ca, pkis[1].ca);
+    let one_line = base64::engine::general_purpose::STANDARD.encode(&bundle);
+    for pki in &pkis {
+        let address = hello_tls(pki.loopback().server()).await;
+        for text in [&bundle, &one_line] {
+            let network = network().with_extra_roots(CaCertificates::parse(text).unwrap());
+            let response = send(&network, get(format!("https://{address}/"))).await.unwrap();
+            assert_eq!(crate::support::text(response).await, "hello");
+        }
     }
 }
 
