@@ -86,6 +86,9 @@ pub struct NetworkConfig {
     pub proxy_loopback: bool,
     /// CA certificates to trust besides the machine's own: PEM, or base64 of PEM.
     pub ca: Option<Source>,
+    /// Trust those of `ca` alone, not the machine's own.
+    #[serde(default)]
+    pub ca_only: bool,
     /// Client certificate, as PEM.
     pub client_cert: Option<Source>,
     /// Its private key, as PEM.
@@ -133,6 +136,7 @@ impl fmt::Debug for NetworkConfig {
             .field("no_proxy", &self.no_proxy.as_deref().map(redact::line))
             .field("proxy_loopback", &self.proxy_loopback)
             .field("ca", &self.ca)
+            .field("ca_only", &self.ca_only)
             .field("client_cert", &self.client_cert)
             .field("client_key", &self.client_key)
             .finish()
@@ -243,7 +247,7 @@ mod tests {
             username = "svc-scm"
             project_key = "PROJ"
             route = "agent"
-            network = { http_proxy = { value = "http://p:3128" }, https_proxy = { value = "http://p:3128" }, no_proxy = ".company.com", ca = { file = "ca.pem" }, client_cert = { file = "c.pem" }, client_key = { file = "k.pem" }, proxy_loopback = true }
+            network = { http_proxy = { value = "http://p:3128" }, https_proxy = { value = "http://p:3128" }, no_proxy = ".company.com", ca = { file = "ca.pem" }, ca_only = true, client_cert = { file = "c.pem" }, client_key = { file = "k.pem" }, proxy_loopback = true }
             agent = { hub = "https://hub.example.com", name = "acme", key = { file = "hub.key" }, danger_plain_http = true }
             "#,
         )

@@ -220,7 +220,12 @@ fn network(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Network> {
     if let Some(ca) = read(&settings.ca, "network.ca")? {
         let roots = CaCertificates::parse(ca.expose_secret())
             .map_err(|error| Error::config(format!("network.ca: {}", error.message())))?;
-        network = network.with_extra_roots(roots);
+        network = match settings.ca_only {
+            true => network.with_roots_only(roots),
+            false => network.with_extra_roots(roots),
+        };
+    } else if settings.ca_only {
+        return Err(Error::config("network.ca_only needs network.ca, the certificates to trust"));
     }
     match (
         read(&settings.client_cert, "network.client_cert")?,
@@ -349,6 +354,7 @@ mod tests {
                 format!("provider = \"gitlab\"\nnetwork = {{ ca = {{ value = \"junk\" }} }}\n{token}"),
                 "network.ca",
             ),
+            (format!("provider = \"gitlab\"\nnetwork = {{ ca_only = true }}\n{token}"), "needs network.ca"),
             (format!("provider = \"gitlab\"\nnetwork = {{ client_cert = \"x\" }}\n{token}"), "go together"),
             (format!("provider = \"gitlab\"\nurl = \"https://gitlab.com/group/project\"\n{token}"), "root"),
             (format!("provider = \"gitlab\"\nurl = \"https://u:s3cret@host\"\n{token}"), "give a token"),

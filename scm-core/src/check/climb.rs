@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use http::StatusCode;
 use url::Url;
 
 use super::code::{Code, Outcome, Rung};
@@ -187,6 +188,12 @@ impl Climber<'_> {
     /// A fault that says nothing about what was asked for: the server is down, or something between speaks.
     fn between(self, error: &Error) -> (Code, String) {
         let product = self.words.product;
+        // A server that wants a client certificate may finish the handshake without one, and refuse then.
+        if error.status() == Some(StatusCode::BAD_REQUEST) && error.message().contains("SSL certificate") {
+            let remedy = "The server asks for a client certificate. Have one issued and put it and its key into the \
+                          settings `client_cert` and `client_key`.";
+            return (Code::TlsClientCertRequired, remedy.to_owned());
+        }
         let known = Code::ALL.iter().find(|code| Some(code.as_str()) == error.server_code()).copied();
         let broken = match error.kind() {
             ErrorKind::Unavailable | ErrorKind::RateLimited | ErrorKind::Timeout => {

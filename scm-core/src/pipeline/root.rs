@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use crate::check::Code;
 use crate::error::{Error, Result};
 
 /// Checks a server's root as far as can be told without asking the server, and ends it in `/`. `example` is one that
@@ -9,26 +10,27 @@ use crate::error::{Error, Result};
 /// is shown but its host: the rest may be a secret.
 ///
 /// # Errors
-/// `Config` for a URL that cannot be a server's root: not http(s), with credentials, query or fragment, or a page.
+/// `Config` for a URL that cannot be a server's root: not http(s), with credentials, query or fragment (`url.invalid`), or
+/// a page (`url.not_root`).
 pub fn server_root(
     text: &str,
     example: &str,
     root_of_page: impl FnOnce(&Url) -> Option<String>,
 ) -> Result<Url> {
-    let mut url = Url::parse(text.trim()).map_err(|error| {
-        Error::config(format!("the server URL cannot be read ({error}); give it as {example}"))
-    })?;
+    let invalid = |what: String| Error::config(what).with_server_code(Code::UrlInvalid.as_str());
+    let mut url = Url::parse(text.trim())
+        .map_err(|error| invalid(format!("the server URL cannot be read ({error}); give it as {example}")))?;
     let Some(host) = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https")).map(str::to_owned)
     else {
-        return Err(Error::config("the server URL must start with https:// or http:// and name a host"));
+        return Err(invalid("the server URL must start with https:// or http:// and name a host".to_owned()));
     };
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Error::config(format!(
+        return Err(invalid(format!(
             "the server URL for {host} holds a user name or password; leave them out and give a token"
         )));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(Error::config(format!(
+        return Err(invalid(format!(
             "the server URL for {host} has a '?' or '#' part; give the server's root alone"
         )));
     }
@@ -36,7 +38,7 @@ pub fn server_root(
         return Err(Error::config(format!(
             "the server URL names a page inside the product; give the server's root, {root}"
         ))
-        .with_server_code("url.not_root"));
+        .with_server_code(Code::UrlNotRoot.as_str()));
     }
     let path = format!("{}/", url.path().trim_end_matches('/'));
     url.set_path(&path);

@@ -8,6 +8,7 @@
 //! ```
 
 mod clock;
+pub mod program;
 pub mod socket;
 
 use std::{

@@ -1,118 +1,43 @@
 //! squid and tinyproxy as they are installed: what they really say.
 
-use std::net::SocketAddr;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-
 use scm_core::{Code, Delivery, ErrorKind, HttpTransport as _, Outcome, Rung};
+use scm_testkit::fault::program::Program;
 use scm_transport::{Proxies, ProxyTransport};
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
 
 use crate::environment::task;
 use crate::proxy::through;
 use crate::support::*;
 
-/// A proxy in a process of its own, on a port of its own. Dropping it ends it.
-pub(crate) struct RealProxy {
-    address: SocketAddr,
-    child: Child,
-    _dir: tempfile::TempDir,
-}
+/// A proxy in a process of its own.
+pub(crate) struct RealProxy(Program);
 
 impl RealProxy {
     /// `None`, said aloud, where it is not installed; in CI that is a failure.
     pub(crate) async fn squid(rules: &str) -> Option<Self> {
-        Self::start("squid", |port| vec!["-N".to_owned(), "-n".to_owned(), format!("scm{port}"), "-f".to_owned()], |port, dir| {
-            format!(
-                "http_port 127.0.0.1:{port}\npid_filename none\ncache deny all\naccess_log none\ncache_log /dev/null\n\
-                 coredump_dir {dir}\nvisible_hostname squid.test\nnetdb_filename none\npinger_enable off\n\
-                 shutdown_lifetime 0 seconds\nquick_abort_min 0 KB\nquick_abort_max 0 KB\n\
-                 auth_param basic program /bin/sh {dir}/auth.sh\nauth_param basic children 1\n{rules}"
-            )
-        })
-        .await
+        Self::there("squid", Program::squid(rules).await.unwrap())
     }
 
     /// See [`squid`](Self::squid).
     pub(crate) async fn tinyproxy(rules: &str) -> Option<Self> {
-        Self::start("tinyproxy", |_| vec!["-d".to_owned(), "-c".to_owned()], |port, dir| {
-            format!(
-                "Port {port}\nListen 127.0.0.1\nTimeout 60\nMaxClients 50\nLogLevel Critical\nLogFile \"{dir}/log\"\n{}",
-                rules.replace("DIR", dir)
-            )
-        })
-        .await
+        let files = [("filter", "^bad\\.test$\n")];
+        Self::there("tinyproxy", Program::tinyproxy(rules, &files).await.unwrap())
     }
 
     #[expect(clippy::print_stderr, reason = "a skipped test says why")]
-    async fn start(
-        program: &str,
-        args: impl Fn(u16) -> Vec<String>,
-        config: impl Fn(u16, &str) -> String,
-    ) -> Option<Self> {
-        let found = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin"];
-        let found = found
-            .iter()
-            .map(|dir| format!("{dir}/{program}"))
-            .find(|path| std::path::Path::new(path).exists());
-        let Some(path) = found else {
+    fn there(program: &str, found: Option<Program>) -> Option<Self> {
+        if found.is_none() {
             assert_ne!(task("CI").as_deref(), Some("true"), "{program} is not installed");
             eprintln!("skipped: {program} is not installed");
-            return None;
-        };
-        let dir = tempfile::tempdir().unwrap();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            // squid's helpers run as another user.
-            std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         }
-        let shown = dir.path().to_str().unwrap();
-        // squid encodes some characters.
-        let auth = "while read user password; do case \"$user $password\" in 'svc p%40ss'|'svc p@ss') echo OK;; *) echo ERR;; esac; done";
-        std::fs::write(dir.path().join("auth.sh"), auth).unwrap();
-        std::fs::write(dir.path().join("filter"), "^bad\\.test$\n").unwrap();
-        let address = closed_port().await;
-        let file = dir.path().join("conf");
-        std::fs::write(&file, config(address.port(), shown)).unwrap();
-        let mut child = Command::new(path)
-            .args(args(address.port()))
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let ready = async {
-            while TcpStream::connect(address).await.is_err() {
-                assert!(child.try_wait().unwrap().is_none(), "{program} ended at once");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, ready).await.unwrap();
-        Some(Self { address, child, _dir: dir })
+        found.map(Self)
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.0.address())
     }
 
     pub(crate) fn url_with(&self, userinfo: &str) -> String {
-        format!("http://{userinfo}@{}", self.address)
-    }
-}
-
-impl Drop for RealProxy {
-    /// Asks it to end, so that it takes its shared memory with it; what does not end is killed.
-    fn drop(&mut self) {
-        let Some(id) = self.child.id() else { return };
-        let asked = std::process::Command::new("kill").arg(id.to_string()).status();
-        let end = Instant::now() + Duration::from_secs(2);
-        while asked.is_ok() && Instant::now() < end && matches!(self.child.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        format!("http://{userinfo}@{}", self.0.address())
     }
 }
 
