@@ -64,6 +64,11 @@ peers:
 referee home:
     .ci/referee {{ home }}
 
+# docs/troubleshooting.md anew, from what the checks say; needs squid, tinyproxy and nginx
+troubleshooting:
+    CI=true SCM_WRITE_TROUBLESHOOTING=1 cargo test -p scm-client --test it ladder::
+    cargo test -p scm-client --test it ladder::every_code
+
 # Measurements; the figures go into benches/README.md
 bench:
     cargo bench -p benches

@@ -1,0 +1,152 @@
+//! Certificates and handshakes, by nginx with authorities of our own.
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use scm_client::core::{Clock as _, Code, Rung, SystemClock};
+use scm_testkit::fault::program::Program;
+use scm_testkit::sim::bitbucket_dc::BitbucketDcSim;
+use scm_testkit::sim::gitlab::GitLabSim;
+
+use super::{BOTH, Connection, Section, needed};
+
+/// Who signs, with its own certificate.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new(name: &str, above: Option<&Self>) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let pem = match above {
+            Some(above) => params.signed_by(&key, &above.issuer).unwrap().pem(),
+            None => params.self_signed(&key).unwrap().pem(),
+        };
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// Certificate and key of a server.
+    fn issue(&self, name: &str, ends: (i32, u8, u8)) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "git.company.com");
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(ends.0, ends.1, ends.2);
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+fn trusting(pem: &str) -> String {
+    format!("network = {{ ca = {{ value = \"\"\"{pem}\"\"\" }} }}")
+}
+
+#[tokio::test]
+async fn each_fault_has_its_code() {
+    let mut section = Section::new("TLS");
+    let gitlab = GitLabSim::builder().seed_demo().start().await.unwrap();
+    let bitbucket = BitbucketDcSim::builder().seed_demo().start().await.unwrap();
+    let sims = [
+        (gitlab.url(), gitlab.tokens()[0].token.clone()),
+        (bitbucket.url(), bitbucket.tokens()[0].token.clone()),
+    ];
+    let root = Authority::new("Company Root CA", None);
+    let middle = Authority::new("Company Issuing CA", Some(&root));
+    let opener = Authority::new("Company SSL Inspection", None);
+    let soon = SystemClock.now().date().saturating_add_days(5);
+    section.stable(soon, "2031-02-03");
+    let soon = soon.to_string();
+    let soon: Vec<_> = soon.split('-').map(|part| part.parse::<u16>().unwrap()).collect();
+    let soon = (soon[0].into(), soon[1].try_into().unwrap(), soon[2].try_into().unwrap());
+    let (here, later) = ("127.0.0.1", (2050, 1, 1));
+    let issued = [
+        ("good", root.issue(here, later)),
+        ("middle", middle.issue(here, later)),
+        ("expired", root.issue(here, (2021, 2, 3))),
+        ("other", root.issue("git.company.com", later)),
+        ("soon", root.issue(here, soon)),
+        ("opened", opener.issue(here, later)),
+    ];
+    let mut files = vec![("root.pem".to_owned(), root.pem.clone())];
+    for (name, (certificate, key)) in &issued {
+        files.push((format!("{name}.pem"), certificate.clone()));
+        files.push((format!("{name}.key"), key.clone()));
+    }
+    files.push(("whole.pem".to_owned(), format!("{}{}", issued[1].1.0, middle.pem)));
+    let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+
+    for (provider, (sim, token)) in BOTH.into_iter().zip(sims) {
+        let server = |index: usize, pem: &str, key: &str, more: &str| {
+            format!(
+                "server {{ listen 127.0.0.1:PORT{index} ssl; ssl_certificate DIR/{pem}.pem; ssl_certificate_key DIR/{key}.key; \
+                 {more} location / {{ proxy_pass {sim}; }} }}\n"
+            )
+        };
+        let servers = [
+            server(0, "good", "good", ""),
+            server(1, "middle", "middle", ""),
+            server(2, "expired", "expired", ""),
+            server(3, "other", "other", ""),
+            "server { listen 127.0.0.1:PORT4; return 200 hello; }\n".to_owned(),
+            server(5, "good", "good", "ssl_verify_client on; ssl_client_certificate DIR/root.pem;"),
+            server(6, "good", "good", "ssl_protocols TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;"),
+            server(7, "soon", "soon", ""),
+            server(8, "opened", "opened", ""),
+            server(9, "whole", "middle", ""),
+        ];
+        let nginx = Program::nginx(servers.len(), &servers.concat(), &files).await;
+        let Some(nginx) = needed("nginx", nginx) else { return };
+        for address in nginx.addresses() {
+            section.stable(address.port(), "443");
+        }
+        let to = |index: usize| {
+            Connection::to(provider, format!("https://{}/", nginx.addresses()[index])).token(&token)
+        };
+        let known = trusting(&root.pem);
+        for index in [0, 9] {
+            let report = to(index).with(&known).check().await;
+            assert!(report.is_ok(), "{report}");
+        }
+        let report = to(0).with(known.replace(" } }", " }, ca_only = true }")).check().await;
+        assert!(report.is_ok(), "{report}");
+
+        let report = to(0).check().await;
+        section.found(Code::TlsUnknownIssuer, "the company's own CA is not given", &report);
+        let report = to(0).with(trusting(&opener.pem)).check().await;
+        section.found(Code::TlsUnknownIssuer, "the company's own CA is not given", &report);
+        for (index, code, cause) in [
+            (1, Code::TlsUnknownIssuer, "the server does not send the intermediate certificate"),
+            (2, Code::TlsExpired, "an expired certificate"),
+            (3, Code::TlsNameMismatch, "a certificate for another name"),
+            (4, Code::TlsNotTls, "the port speaks plain HTTP"),
+            (5, Code::TlsClientCertRequired, "nginx asks for a client certificate"),
+            (6, Code::TlsHandshake, "a server that offers nothing newer than TLS 1.1"),
+            (7, Code::TlsExpiresSoon, "a certificate that ends in five days"),
+        ] {
+            section.found(code, cause, &to(index).with(&known).check().await);
+        }
+        let cause = "a proxy opens TLS on the way; its CA is given";
+        let report = to(8).with(trusting(&opener.pem)).check().await;
+        section.found(Code::TlsIntercepted, cause, &report);
+        assert!(report.is_ok(), "{report}");
+        let report = to(8).with(&known).check().await;
+        assert!(report.has(Code::TlsIntercepted) && report.has(Code::TlsUnknownIssuer), "{report}");
+        let tls = report.rungs.iter().find(|rung| rung.rung == Rung::Tls).unwrap();
+        assert!(
+            tls.seen.contains("issuer: CN=Company SSL Inspection, subject: CN=git.company.com"),
+            "{report}"
+        );
+
+        // The client certificate that the server knows.
+        let (certificate, key) = root.issue("client", later);
+        let identity = format!(
+            "network = {{ ca = {{ value = \"\"\"{}\"\"\" }}, client_cert = \"\"\"{certificate}\"\"\", client_key = \"\"\"{key}\"\"\" }}",
+            root.pem
+        );
+        let report = to(5).with(identity).check().await;
+        assert!(report.is_ok(), "{report}");
+    }
+    section.assert_on_page();
+}
