@@ -50,6 +50,10 @@ impl BitbucketDc {
         let name = std::str::from_utf8(answer.bytes()).unwrap_or_default().trim();
         match UserName::new(name) {
             Ok(name) => Ok(Caller { name, id: None }),
+            // Not even Bitbucket's own: it answers by a name, or by nothing.
+            Err(_) if name.starts_with('<') => {
+                Err(answer.own(Error::new(ErrorKind::Decode, "a web page answers in place of the API")))
+            }
             Err(_) => {
                 let stranger =
                     "the server takes the token for nobody's: it answers as to an anonymous visitor";

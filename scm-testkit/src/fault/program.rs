@@ -4,7 +4,7 @@
 //! # async fn example() -> std::io::Result<()> {
 //! use scm_testkit::fault::program::Program;
 //!
-//! let Some(squid) = Program::squid("http_access deny all\n").await? else { return Ok(()) };
+//! let Some(squid) = Program::squid("http_access deny all\n", &[]).await? else { return Ok(()) };
 //! println!("http://{}", squid.address());
 //! # Ok(())
 //! # }
@@ -33,6 +33,9 @@ const PLACES: &[&str] = &["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/loca
 /// Longest time until a program listens.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often one is started that ends at once.
+const TRIES: u32 = 5;
+
 /// Answers `OK` to squid for the user `svc` with the password `p@ss`. squid encodes some characters.
 const AUTH: &str = "while read user password; do case \"$user $password\" in 'svc p%40ss'|'svc p@ss') echo OK;; *) echo ERR;; esac; done";
 
@@ -45,20 +48,26 @@ pub struct Program {
 }
 
 impl Program {
-    /// squid with these lines of configuration, in which `DIR` stands for a folder of its own. `DIR/auth.sh` is a
-    /// helper for Basic authentication, already set up, that knows `svc` with `p@ss`. `None` where it is not installed.
+    /// squid with these lines of configuration, in which `DIR` stands for a folder of its own with these files. A helper
+    /// for Basic authentication is set up, which knows `svc` with `p@ss`. `None` where it is not installed.
     ///
     /// # Errors
     /// When it does not start.
-    pub async fn squid(rules: &str) -> io::Result<Option<Self>> {
+    pub async fn squid(rules: &str, files: &[(&str, &str)]) -> io::Result<Option<Self>> {
         let rules = format!(
             "http_port 127.0.0.1:PORT0\npid_filename none\ncache deny all\naccess_log none\ncache_log /dev/null\n\
              coredump_dir DIR\nvisible_hostname squid.test\nnetdb_filename none\npinger_enable off\n\
              shutdown_lifetime 0 seconds\nquick_abort_min 0 KB\nquick_abort_max 0 KB\n\
              auth_param basic program /bin/sh DIR/auth.sh\nauth_param basic children 1\n{rules}"
         );
-        Self::start("squid", &["-N", "-n", "scmPORT0", "-f", "DIR/conf"], 1, &rules, &[("auth.sh", AUTH)])
-            .await
+        Self::start(
+            "squid",
+            &["-N", "-n", "scmPORT0", "-f", "DIR/conf"],
+            1,
+            &rules,
+            &[files, &[("auth.sh", AUTH)]].concat(),
+        )
+        .await
     }
 
     /// tinyproxy with these lines of configuration, in which `DIR` stands for a folder of its own with these files.
@@ -98,6 +107,25 @@ impl Program {
     ) -> io::Result<Option<Self>> {
         let found = PLACES.iter().map(|place| Path::new(place).join(program)).find(|path| path.exists());
         let Some(path) = found else { return Ok(None) };
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match Self::start_once(&path, args, ports, config, files).await {
+                // A port that was free a moment ago may be taken by now.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe && tries < TRIES => {}
+                started => return started.map(Some),
+            }
+        }
+    }
+
+    async fn start_once(
+        path: &Path,
+        args: &[&str],
+        ports: usize,
+        config: &str,
+        files: &[(&str, &str)],
+    ) -> io::Result<Self> {
+        let program = path.display();
         let dir = tempfile::tempdir()?;
         #[cfg(unix)]
         {
@@ -136,7 +164,8 @@ impl Program {
             {
                 if let Some(status) = child.try_wait()? {
                     let log = fs::read_to_string(dir.path().join("log")).unwrap_or_default();
-                    return Err(io::Error::other(format!("{program} ended at once ({status}): {log}")));
+                    let said = format!("{program} ended at once ({status}): {log}");
+                    return Err(io::Error::new(io::ErrorKind::BrokenPipe, said));
                 }
                 sleep(Duration::from_millis(20)).await;
             }
@@ -145,7 +174,7 @@ impl Program {
         timeout(PATIENCE, ready)
             .await
             .map_err(|_| io::Error::other(format!("{program} does not listen")))??;
-        Ok(Some(Self { addresses, child, _dir: dir }))
+        Ok(Self { addresses, child, _dir: dir })
     }
 
     /// Where it listens first.

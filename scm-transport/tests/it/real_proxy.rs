@@ -14,7 +14,7 @@ pub(crate) struct RealProxy(Program);
 impl RealProxy {
     /// `None`, said aloud, where it is not installed; in CI that is a failure.
     pub(crate) async fn squid(rules: &str) -> Option<Self> {
-        Self::there("squid", Program::squid(rules).await.unwrap())
+        Self::there("squid", Program::squid(rules, &[]).await.unwrap())
     }
 
     /// See [`squid`](Self::squid).

@@ -192,6 +192,9 @@ fn page() -> PathBuf {
 
 #[test]
 fn every_code_is_on_the_page() {
+    if variable(WRITE).is_some() {
+        return;
+    }
     let page = fs::read_to_string(page()).unwrap();
     for code in Code::ALL {
         let there = page.contains(&format!("\n| `{code}` | "));

@@ -55,7 +55,8 @@ async fn each_fault_has_its_code() {
         ] {
             section.found(code, cause, &to(index).check().await);
         }
-        assert!(to(8).check().await.is_ok());
+        let report = to(8).check().await;
+        assert!(report.is_ok(), "{report}");
         let report = to(7).check().await;
         match provider {
             "gitlab" => section.found(Code::ProductSlashDecoded, "nginx decodes `%2F`", &report),
