@@ -6,5 +6,6 @@ pub mod canary;
 pub mod conformance;
 pub mod duties;
 pub mod fault;
+pub mod proxy;
 pub mod seed;
 pub mod sim;

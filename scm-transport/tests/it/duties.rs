@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use scm_core::Transport;
 use scm_testkit::conformance::Stop;
 use scm_testkit::duties::{self, Lab, Plain};
+use scm_testkit::proxy::{Proxy, RealProxy};
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 
 use crate::proxy::through;
-use crate::real_proxy::RealProxy;
 use crate::support::*;
 
 /// Puts TLS in front of the servers.
@@ -72,24 +72,37 @@ async fn the_direct_route_keeps_its_duties() {
     assert_kept(&Tls { transport, pki }, 0).await;
 }
 
-fn both_ways(proxy: &RealProxy) -> (Transport, Tls) {
+fn both_ways(proxy: &str) -> (Transport, Tls) {
     let pki = Pki::new("CA");
-    let transport = Transport::new(through(&proxy.url(), network().with_roots_only(pki.roots())));
+    let transport = Transport::new(through(proxy, network().with_roots_only(pki.roots())));
     (transport.clone(), Tls { transport, pki })
+}
+
+/// The testkit's own proxy, too: what it does by itself must not be taken for the transport's doing.
+#[tokio::test]
+async fn the_route_through_a_small_proxy_keeps_its_duties() {
+    let proxy = Proxy::builder().basic_auth("svc", "p@ss").start().await.unwrap();
+    let (plain, tls) = both_ways(&proxy.url_with("svc:p%40ss"));
+    assert_kept(&Plain(plain), 0).await;
+    let plain = proxy.traffic();
+    assert!(plain.requests > 15 && plain.tunnels == 0, "{plain:?}");
+    assert_kept(&tls, 0).await;
+    assert!(proxy.traffic().tunnels > 15, "{:?}", proxy.traffic());
+    proxy.shutdown().await;
 }
 
 #[tokio::test]
 async fn the_route_through_squid_keeps_its_duties() {
-    let Some(squid) = RealProxy::squid("http_access allow all\n").await else { return };
-    let (plain, tls) = both_ways(&squid);
+    let Some(squid) = RealProxy::squid("http_access allow all\n").await.unwrap() else { return };
+    let (plain, tls) = both_ways(&squid.url());
     assert_kept(&Plain(plain), 0).await;
     assert_kept(&tls, 0).await;
 }
 
 #[tokio::test]
 async fn the_route_through_tinyproxy_keeps_its_duties() {
-    let Some(tinyproxy) = RealProxy::tinyproxy("").await else { return };
-    let (plain, tls) = both_ways(&tinyproxy);
+    let Some(tinyproxy) = RealProxy::tinyproxy("").await.unwrap() else { return };
+    let (plain, tls) = both_ways(&tinyproxy.url());
     assert_kept(&Tinyproxy(plain), 2).await;
     assert_kept(&tls, 0).await;
 }

@@ -1,45 +1,11 @@
 //! squid and tinyproxy as they are installed: what they really say.
 
 use scm_core::{Code, Delivery, ErrorKind, HttpTransport as _, Outcome, Rung};
-use scm_testkit::fault::program::Program;
+use scm_testkit::proxy::RealProxy;
 use scm_transport::{Proxies, ProxyTransport};
 
-use crate::environment::task;
 use crate::proxy::through;
 use crate::support::*;
-
-/// A proxy in a process of its own.
-pub(crate) struct RealProxy(Program);
-
-impl RealProxy {
-    /// `None`, said aloud, where it is not installed; in CI that is a failure.
-    pub(crate) async fn squid(rules: &str) -> Option<Self> {
-        Self::there("squid", Program::squid(rules, &[]).await.unwrap())
-    }
-
-    /// See [`squid`](Self::squid).
-    pub(crate) async fn tinyproxy(rules: &str) -> Option<Self> {
-        let files = [("filter", "^bad\\.test$\n")];
-        Self::there("tinyproxy", Program::tinyproxy(rules, &files).await.unwrap())
-    }
-
-    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
-    fn there(program: &str, found: Option<Program>) -> Option<Self> {
-        if found.is_none() {
-            assert_ne!(task("CI").as_deref(), Some("true"), "{program} is not installed");
-            eprintln!("skipped: {program} is not installed");
-        }
-        found.map(Self)
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.0.address())
-    }
-
-    pub(crate) fn url_with(&self, userinfo: &str) -> String {
-        format!("http://{userinfo}@{}", self.0.address())
-    }
-}
 
 /// The same fault by a request and by the probe.
 async fn assert_fault(transport: &ProxyTransport, url: &str, code: Code, delivery: Delivery, words: &str) {
@@ -80,7 +46,7 @@ async fn servers(pki: &Pki) -> [String; 2] {
 #[tokio::test]
 async fn squid_says_what_is_wrong() {
     let rules = "acl bad dstdomain bad.test\nhttp_access deny bad\nhttp_access allow all\n";
-    let Some(squid) = RealProxy::squid(rules).await else { return };
+    let Some(squid) = RealProxy::squid(rules).await.unwrap() else { return };
     let pki = Pki::new("CA");
     let transport = through(&squid.url(), network().with_roots_only(pki.roots()));
     for url in servers(&pki).await {
@@ -99,13 +65,13 @@ async fn squid_says_what_is_wrong() {
 #[tokio::test]
 async fn squid_wants_a_password() {
     let rules = "acl known proxy_auth REQUIRED\nhttp_access allow known\nhttp_access deny all\n";
-    let Some(squid) = RealProxy::squid(rules).await else { return };
+    let Some(squid) = RealProxy::squid(rules).await.unwrap() else { return };
     assert_wants_a_password(&squid, "p%40ss").await;
 }
 
 #[tokio::test]
 async fn tinyproxy_says_what_is_wrong() {
-    let Some(tinyproxy) = RealProxy::tinyproxy("Filter \"DIR/filter\"\n").await else { return };
+    let Some(tinyproxy) = RealProxy::tinyproxy("Filter \"DIR/filter\"\n").await.unwrap() else { return };
     let pki = Pki::new("CA");
     let transport = through(&tinyproxy.url(), network().with_roots_only(pki.roots()));
     for url in servers(&pki).await {
@@ -122,7 +88,7 @@ async fn tinyproxy_says_what_is_wrong() {
 
 #[tokio::test]
 async fn tinyproxy_wants_a_password() {
-    let Some(tinyproxy) = RealProxy::tinyproxy("BasicAuth svc pass\n").await else { return };
+    let Some(tinyproxy) = RealProxy::tinyproxy("BasicAuth svc pass\n").await.unwrap() else { return };
     assert_wants_a_password(&tinyproxy, "p%61ss").await;
 }
 
