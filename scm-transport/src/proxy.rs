@@ -4,6 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::HeaderValue;
+use http::header::CONNECTION;
 use scm_core::{
     Body, Code, Delivery, Error, ErrorKind, HttpTransport, Result, Route, Rung, RungReport, TransportError,
 };
@@ -166,7 +168,7 @@ impl ProxyTransport {
 
 #[async_trait]
 impl HttpTransport for ProxyTransport {
-    async fn send(&self, request: http::Request<Body>) -> Result<http::Response<Body>, TransportError> {
+    async fn send(&self, mut request: http::Request<Body>) -> Result<http::Response<Body>, TransportError> {
         let (url, target) = destination(request.uri())?;
         let Some(proxy) = self.proxies.choose(&url) else {
             return self.direct.send_direct(request, url, &target).await;
@@ -178,6 +180,10 @@ impl HttpTransport for ProxyTransport {
                  address to no_proxy"
             );
             return Err(TransportError::new(ErrorKind::Unsupported, Delivery::NotSent, message));
+        }
+        if !target.tls {
+            // tinyproxy ends every connection after one answer and does not say so: the next request would be lost on it.
+            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let answer = match self.proxied.send(request, url).await {
             Ok(answer) => answer,

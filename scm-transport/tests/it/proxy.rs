@@ -67,6 +67,20 @@ async fn a_plain_target_is_asked_for_in_absolute_form() {
     }
 }
 
+/// As tinyproxy does: its answer does not say that the connection ends with it, and whatever comes next is lost.
+#[tokio::test]
+async fn a_proxy_that_ends_connections_in_silence_loses_no_request() {
+    let hello = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    let proxy = ScriptedServer::start([Script::new().request().write(hello).request()]).await.unwrap();
+    let transport = through(&proxy.url(), network());
+    for _ in 0..3 {
+        let request = http::Request::post("http://git.test/").body("work".to_owned().into()).unwrap();
+        let response = tokio::time::timeout(PATIENCE, transport.send(request)).await.unwrap();
+        assert_eq!(text(response.unwrap()).await, "hello");
+    }
+    assert_eq!(proxy.connections(), 3);
+}
+
 #[tokio::test]
 async fn a_tls_target_is_reached_through_a_tunnel() {
     let pki = Pki::new("CA");
