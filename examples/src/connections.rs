@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use scm_client::{Config, connect};
 use scm_core::{Error, Result, Scm};
+use scm_testkit::proxy::Proxy;
 use scm_testkit::sim::SimError;
-use scm_testkit::sim::bitbucket_dc::BitbucketDcSim;
-use scm_testkit::sim::gitlab::GitLabSim;
+use scm_testkit::sim::bitbucket_dc::{BitbucketDcSim, BitbucketDcSimBuilder};
+use scm_testkit::sim::gitlab::{GitLabSim, GitLabSimBuilder};
 
 /// A connection and what reports say of it.
 #[derive(Debug, Clone)]
@@ -22,7 +23,7 @@ pub struct Connection {
     pub scm: Arc<dyn Scm>,
 }
 
-/// Open connections. The demonstration's simulators live as long as this.
+/// Open connections. The demonstration's servers live as long as this.
 #[derive(Debug)]
 pub struct Connections {
     /// The connections, in the file's order.
@@ -30,41 +31,86 @@ pub struct Connections {
     demo: Option<Demo>,
 }
 
-/// A simulated GitLab and a simulated Bitbucket Data Center on loopback, filled with small repositories.
+/// A simulated GitLab and a simulated Bitbucket Data Center for each route, filled with small repositories. Those behind
+/// the proxy go by names that nobody else knows.
 #[derive(Debug)]
 struct Demo {
+    direct: Servers,
+    behind: Servers,
+    proxy: Proxy,
+}
+
+#[derive(Debug)]
+struct Servers {
     gitlab: GitLabSim,
     bitbucket_dc: BitbucketDcSim,
 }
 
+const GITLAB: &str = "gitlab.company.test";
+const BITBUCKET_DC: &str = "bitbucket.company.test";
+
 impl Demo {
     async fn start() -> Result<Self> {
-        let failed = |error: SimError| {
-            Error::config(format!("the demonstration cannot start ({error}); it needs git in the PATH"))
+        let gitlab = || GitLabSim::builder().context_path("/gitlab").seed_demo();
+        let bitbucket_dc = || BitbucketDcSim::builder().context_path("/bitbucket").seed_demo();
+        let servers = async |gitlab: GitLabSimBuilder, bitbucket_dc: BitbucketDcSimBuilder| {
+            let (gitlab, bitbucket_dc) = tokio::try_join!(gitlab.start(), bitbucket_dc.start())?;
+            Ok::<_, SimError>(Servers { gitlab, bitbucket_dc })
         };
-        let gitlab = GitLabSim::builder().context_path("/gitlab").seed_demo().start();
-        let bitbucket_dc = BitbucketDcSim::builder().context_path("/bitbucket").seed_demo().start();
-        Ok(Self { gitlab: gitlab.await.map_err(failed)?, bitbucket_dc: bitbucket_dc.await.map_err(failed)? })
+        let started = tokio::try_join!(
+            servers(gitlab(), bitbucket_dc()),
+            servers(
+                gitlab().external_url(format!("http://{GITLAB}/gitlab")),
+                bitbucket_dc().external_url(format!("http://{BITBUCKET_DC}/bitbucket")),
+            ),
+        );
+        let (direct, behind) = started.map_err(|error| {
+            Error::config(format!("the demonstration cannot start ({error}); it needs git in the PATH"))
+        })?;
+        let proxy = Proxy::builder()
+            .host(GITLAB, behind.gitlab.address())
+            .host(BITBUCKET_DC, behind.bitbucket_dc.address())
+            .start()
+            .await
+            .map_err(|error| {
+                Error::config(format!("the demonstration cannot start its proxy: {}", error.kind()))
+            })?;
+        Ok(Self { direct, behind, proxy })
     }
 
     fn config(&self) -> Result<String> {
-        let gitlab = self.gitlab.tokens().into_iter().next().map(|issued| issued.token);
-        let bitbucket_dc = self.bitbucket_dc.tokens().into_iter().next().map(|issued| issued.token);
-        let entry = |name: &str, url: String, token: Option<String>| match token {
-            Some(token) => Ok(format!(
-                "[[connection]]\nname = \"demo-{name}\"\nprovider = \"{name}\"\nurl = \"{url}\"\n\
-                 token = {{ value = \"{token}\" }}\n"
-            )),
-            None => Err(Error::config("the demonstration has no token")),
-        };
-        let mut config = entry("gitlab", self.gitlab.url(), gitlab)?;
-        config.push_str(&entry("bitbucket-dc", self.bitbucket_dc.url(), bitbucket_dc)?);
+        let mut config = String::new();
+        let proxied = format!("route = \"proxy\"\nnetwork = {{ http_proxy = \"{}\" }}\n", self.proxy.url());
+        for (servers, suffix, route) in [(&self.direct, "", ""), (&self.behind, "-proxy", &proxied)] {
+            let Servers { gitlab, bitbucket_dc } = servers;
+            let token = gitlab.tokens().into_iter().next().map(|issued| issued.token);
+            let other = bitbucket_dc.tokens().into_iter().next().map(|issued| issued.token);
+            for (provider, url, token) in [
+                ("gitlab", gitlab.external_url(), token),
+                ("bitbucket-dc", bitbucket_dc.external_url(), other),
+            ] {
+                let token = token.ok_or_else(|| Error::config("the demonstration has no token"))?;
+                config.push_str(&format!(
+                    "[[connection]]\nname = \"demo-{provider}{suffix}\"\nprovider = \"{provider}\"\nurl = \"{url}\"\n\
+                     token = {{ value = \"{token}\" }}\n{route}"
+                ));
+            }
+        }
         Ok(config)
+    }
+
+    async fn close(self) {
+        self.proxy.shutdown().await;
+        for Servers { gitlab, bitbucket_dc } in [self.direct, self.behind] {
+            gitlab.shutdown().await;
+            bitbucket_dc.shutdown().await;
+        }
     }
 }
 
 impl Connections {
-    /// Reads a configuration, or starts the demonstration where there is none: a simulated server of each product.
+    /// Reads a configuration, or starts the demonstration where there is none: a simulated server of each
+    /// product, directly and behind a proxy.
     ///
     /// # Errors
     /// `Config` for what cannot be, naming it.
@@ -95,9 +141,8 @@ impl Connections {
 
     /// Ends the demonstration.
     pub async fn close(self) {
-        if let Some(Demo { gitlab, bitbucket_dc }) = self.demo {
-            gitlab.shutdown().await;
-            bitbucket_dc.shutdown().await;
+        if let Some(demo) = self.demo {
+            demo.close().await;
         }
     }
 }

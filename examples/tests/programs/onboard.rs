@@ -9,13 +9,14 @@ use super::{Setup, json, run, text};
 
 const ONBOARD: &str = env!("CARGO_BIN_EXE_onboard");
 
-/// The paths of a catalogue; each must be there once.
+/// The paths of a catalogue, after their connection; each must be there once.
 fn paths(file: &Path) -> BTreeSet<String> {
     let catalogue = std::fs::read_to_string(file).unwrap();
     let mut paths = BTreeSet::new();
     for line in catalogue.lines() {
         let entry: Value = serde_json::from_str(line).unwrap();
-        let path = entry["repository"]["path"].as_str().unwrap().to_owned();
+        let part = |value: &Value| value.as_str().unwrap().to_owned();
+        let path = format!("{}: {}", part(&entry["connection"]), part(&entry["repository"]["path"]));
         assert!(paths.insert(path.clone()), "{path} is there twice");
     }
     paths
@@ -30,7 +31,9 @@ async fn the_demonstration_is_listed_whole() {
     assert_eq!(report["complete"], true);
     let paths = paths(&out);
     assert_eq!(report["repositories"], paths.len(), "{report}");
-    assert!(paths.contains("demo/web") && paths.contains("DEMO/web"), "{paths:?}");
+    for listed in ["demo-gitlab: demo/web", "demo-bitbucket-dc-proxy: DEMO/web"] {
+        assert!(paths.contains(listed), "{listed} in {paths:?}");
+    }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing but the catalogue is left");
     let again = run(ONBOARD, &["--out", text(&out)]).await;
     assert_eq!(again.status.code(), Some(2));

@@ -1,5 +1,7 @@
 use std::process::Command as StdCommand;
 
+use scm_testkit::proxy::Proxy;
+use scm_testkit::sim::bitbucket_dc::BitbucketDcSim;
 use scm_testkit::sim::gitlab::GitLabSim;
 use serde_json::Value;
 
@@ -44,13 +46,35 @@ async fn the_demonstration_does_the_whole_job() {
     let notes = own["notes"].as_array().unwrap();
     assert!(notes.iter().any(|note| note["kind"] == "transitive" && note["repository"] == "demo/transitive"));
 
-    let other = &report["connections"][1];
+    let [_, other, proxied @ ..] = report["connections"].as_array().unwrap().as_slice() else {
+        panic!("{report}")
+    };
     assert_eq!((&other["provider"], &other["repositories"]), (&Value::from("bitbucket-dc"), &10.into()));
     assert_eq!((&other["created"], &other["failed"], &other["skipped"]), (&5.into(), &0.into(), &2.into()));
     let ends: Vec<_> =
         other["results"].as_array().unwrap().iter().map(|line| line["checks"].as_str().unwrap()).collect();
     assert_eq!(ends.iter().filter(|end| **end == "failed").count(), 1, "{ends:?}");
     assert_eq!(ends.iter().filter(|end| **end == "success").count(), 4, "{ends:?}");
+
+    // The same over the other route, at names that the proxy alone knows.
+    for (seen, twin, url) in [
+        (&proxied[0], own, "http://gitlab.company.test/gitlab/demo/"),
+        (&proxied[1], other, "http://bitbucket.company.test/bitbucket/projects/DEMO/"),
+    ] {
+        assert_eq!((&seen["provider"], &seen["route"]), (&twin["provider"], &"proxy".into()));
+        for count in ["repositories", "vulnerable", "skipped", "created", "existing", "failed", "notes"] {
+            assert_eq!(seen[count], twin[count], "{count}");
+        }
+        for (line, twin) in
+            seen["results"].as_array().unwrap().iter().zip(twin["results"].as_array().unwrap())
+        {
+            assert!(line["url"].as_str().unwrap().starts_with(url), "{line}");
+            for same in ["repository", "result", "packages", "checks"] {
+                assert_eq!(line[same], twin[same], "{line}");
+            }
+        }
+    }
+    assert_eq!(proxied.len(), 2);
 
     let table = run(REMEDIATE, &["--dry-run"]).await;
     let shown = String::from_utf8_lossy(&table.stdout);
@@ -102,6 +126,38 @@ async fn a_second_run_changes_nothing_and_a_fix_changes_version_texts_only() {
         }
     }
     sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_of_a_proxied_connection_goes_through_the_proxy() {
+    let gitlab = demo().await;
+    let bitbucket_dc = BitbucketDcSim::builder().seed_demo().start().await.unwrap();
+    for (provider, url, token, requests) in [
+        (
+            "gitlab",
+            gitlab.url(),
+            &gitlab.tokens()[0].token,
+            &(|| gitlab.requests().len()) as &dyn Fn() -> usize,
+        ),
+        ("bitbucket-dc", bitbucket_dc.url(), &bitbucket_dc.tokens()[0].token, &|| {
+            bitbucket_dc.requests().len()
+        }),
+    ] {
+        let proxy = Proxy::builder().basic_auth("svc", "p@ss").start().await.unwrap();
+        let setup = Setup::of(provider, &url, token);
+        let network = format!(
+            "route = \"proxy\"\nnetwork = {{ http_proxy = \"{}\", proxy_loopback = true }}\n",
+            proxy.url_with("svc:p%40ss")
+        );
+        let direct = std::fs::read_to_string(&setup.config).unwrap();
+        std::fs::write(&setup.config, direct + &network).unwrap();
+        let (exit, report) = json(&run(REMEDIATE, &["--json", "--config", text(&setup.config)]).await);
+        let own = &report["connections"][0];
+        assert_eq!((exit, &own["route"], &own["created"]), (Some(0), &"proxy".into(), &5.into()), "{own}");
+        assert!(requests() > 50, "{}", requests());
+        // One more than the server counts: the check asks for the host's root, which is none of the API.
+        assert_eq!((proxy.traffic().requests, proxy.traffic().refused), (requests() + 1, 0));
+    }
 }
 
 fn is_change(line: &str) -> bool {

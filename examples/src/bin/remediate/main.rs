@@ -26,8 +26,8 @@ use crate::scan::Scan;
 /// Finds vulnerable dependencies in every repository that the configured tokens can reach and opens a pull request for
 /// each repository that needs one: branch, commit, pull request, comment, and then CI is followed.
 ///
-/// Without --config it starts a simulated GitLab and a simulated Bitbucket Data Center on loopback, fills them with small
-/// repositories and does the job there.
+/// Without --config it starts simulated servers of GitLab and Bitbucket Data Center on loopback, one pair that it reaches
+/// directly and one behind a proxy, fills them with small repositories and does the job there.
 /// A second run changes nothing that is already there. A fix changes version texts and nothing else.
 ///
 /// Exit codes: 0 done (also with failing CI), 1 something could not be done, 2 wrong usage or configuration.

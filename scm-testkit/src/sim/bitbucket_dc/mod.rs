@@ -81,6 +81,12 @@ impl BitbucketDcSim {
         BitbucketDcSimBuilder::default()
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.server.address()
+    }
+
     /// Address of the server with its context path, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> String {
