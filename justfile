@@ -47,14 +47,18 @@ forbid:
 publish:
     cargo publish --workspace --dry-run --allow-dirty --no-verify
 
-# The main job on its embedded default: exit code 0 and five merge requests
+# The main job on its embedded default: exit code 0 and five pull requests for each product over each route
 main-job:
     cargo run --release --bin remediate
-    cargo run --release --bin remediate -- --json | grep -q '"created":5,'
+    [ "$(cargo run --release --bin remediate -- --json | grep -o '"created":5,' | wc -l)" = 4 ]
 
 # The conformance suite, as anyone may run it: `just conformance --help`
 conformance *args:
     cargo run --release --bin conformance -- {{ args }}
+
+# The conformance suite on every cell of product × route × path
+matrix:
+    SCM_MATRIX=whole cargo test -p scm-client --test it matrix -- --nocapture --test-threads 1
 
 # The clients that others wrote, for the tests that let them work against the simulator
 peers:

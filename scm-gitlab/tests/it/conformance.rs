@@ -1,4 +1,5 @@
-//! The conformance suite against the simulator, with retry and limits as users have them.
+//! The conformance suite against the simulator, with retry and limits as users have them. scm-client runs it over
+//! the other routes and paths.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use scm_core::{Scm, StaticCredential, Transport};
 use scm_gitlab::{GitLab, GitLabConfig};
-use scm_testkit::conformance::{
-    self, Fixture, GitLabFixture, Outcome, Repo, RepoSpec, Report, RunOptions, run,
-};
+use scm_testkit::conformance::{self, Fixture, GitLabFixture, Outcome, Repo, RepoSpec, RunOptions, run};
 use scm_testkit::fault::Fault;
 use scm_testkit::sim::gitlab::{GitLabSim, GitLabSimBuilder};
 use scm_transport::{DirectTransport, Network};
@@ -24,27 +23,14 @@ async fn fixture(builder: GitLabSimBuilder) -> (Arc<GitLabSim>, Arc<GitLabFixtur
     (sim, Arc::new(fixture))
 }
 
-async fn suite(builder: GitLabSimBuilder) -> Report {
-    let (sim, fixture) = fixture(builder).await;
-    let report = run(fixture.scm(), fixture, &RunOptions::new()).await;
-    println!("{report}");
-    let unknown = sim.unknown_parameters();
-    assert!(unknown.is_empty(), "parameters that the server does not know: {unknown:#?}");
-    report
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn at_the_root() {
-    let report = suite(GitLabSim::builder()).await;
+    let (sim, fixture) = fixture(GitLabSim::builder()).await;
+    let report = run(fixture.scm(), fixture, &RunOptions::new()).await;
+    println!("{report}");
     assert!(report.is_ok(), "{:#?}", report.unexpected().collect::<Vec<_>>());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn under_a_context_path() {
-    // The server believes to be elsewhere, as behind a reverse proxy: its links must not lead there.
-    let sim = GitLabSim::builder().context_path("/gitlab").external_url("https://gitlab.example.com/gitlab");
-    let report = suite(sim).await;
-    assert!(report.is_ok(), "{:#?}", report.unexpected().collect::<Vec<_>>());
+    let unknown = sim.unknown_parameters();
+    assert!(unknown.is_empty(), "parameters that the server does not know: {unknown:#?}");
 }
 
 /// A fixture with nothing but what it must have.

@@ -19,6 +19,7 @@ pub struct RunOptions {
     timeout: Duration,
     only: Option<String>,
     without: Vec<String>,
+    part: (usize, usize),
     skips: Vec<(String, String)>,
 }
 
@@ -32,6 +33,7 @@ impl RunOptions {
             timeout: Duration::from_secs(120),
             only: None,
             without: Vec::new(),
+            part: (0, 1),
             skips: Vec::new(),
         }
     }
@@ -72,10 +74,20 @@ impl RunOptions {
         self
     }
 
+    /// Runs only one of `of` parts, which together are the whole: every `of`th case, beginning with the `nth` (from 0).
+    #[must_use]
+    pub fn part(mut self, nth: usize, of: usize) -> Self {
+        self.part = (nth, of.max(1));
+        self
+    }
+
     /// Whether a case of this name is run.
     pub fn takes(&self, name: &str) -> bool {
         self.only.as_deref().is_none_or(|text| name.contains(text))
             && !self.without.iter().any(|text| name.contains(text.as_str()))
+            && super::all()
+                .position(|case| case.name == name)
+                .is_some_and(|at| at % self.part.1 == self.part.0)
     }
 
     /// Expects that the cases whose name starts with `prefix` may be skipped, and says why. Any other skip fails.
