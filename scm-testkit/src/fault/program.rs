@@ -12,7 +12,7 @@
 
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::Path,
     process::Stdio,
     time::{Duration, Instant},
@@ -24,8 +24,6 @@ use tokio::{
     process::{Child, Command},
     time::{sleep, timeout},
 };
-
-use super::socket::closed_port;
 
 /// Where programs are, also those that only administrators start.
 const PLACES: &[&str] = &["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin"];
@@ -133,10 +131,10 @@ impl Program {
             // squid's helpers run as another user.
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
         }
-        let mut addresses = Vec::new();
-        for _ in 0..ports {
-            addresses.push(closed_port().await?);
-        }
+        // All at once, so that no two are the same.
+        let free = (0..ports).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<Vec<_>>>()?;
+        let addresses = free.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+        drop(free);
         let shown = dir.path().to_string_lossy().into_owned();
         let fill = |text: &str| {
             let text = text.replace("DIR", &shown);

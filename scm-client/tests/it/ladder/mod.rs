@@ -9,6 +9,7 @@ mod tls;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use scm_client::core::pipeline::{PipelineSettings, RetryPolicy};
 use scm_client::core::{CheckOptions, CheckReport, Code, Error, Outcome, Rung, Scm, Transport};
@@ -37,20 +38,24 @@ fn needed(name: &str, found: std::io::Result<Option<Program>>) -> Option<Program
     found
 }
 
-/// The built-in providers, but for repetitions, which take their time; `instead` takes the place of the route.
+/// The built-in providers, but for the pauses between repetitions; `instead` takes the place of the route.
 fn registry(instead: Option<Transport>) -> Registry {
-    let once = || PipelineSettings::default().with_retry(RetryPolicy::never());
+    let brief = || {
+        let mut retry = RetryPolicy::default();
+        (retry.base, retry.max_backoff) = (Duration::from_millis(1), Duration::from_millis(10));
+        PipelineSettings::default().with_retry(retry)
+    };
     let url = |config: &ConnectionConfig| config.url.clone().unwrap();
     let route = move |given: Transport| instead.clone().unwrap_or(given);
     let mut registry = Registry::new();
     let of = route.clone();
     registry.register("gitlab", move |config, transport, credentials| {
-        let settings = gitlab::GitLabConfig::new(&url(config), credentials)?.with_pipeline(once());
+        let settings = gitlab::GitLabConfig::new(&url(config), credentials)?.with_pipeline(brief());
         Ok(Arc::new(gitlab::GitLab::new(settings, of(transport))?))
     });
     registry.register("bitbucket-dc", move |config, transport, credentials| {
         let settings = bitbucket_dc::BitbucketDcConfig::new(&url(config), credentials)?;
-        let mut settings = settings.with_pipeline(once());
+        let mut settings = settings.with_pipeline(brief());
         if let Some(username) = &config.username {
             settings = settings.with_username(username.parse()?);
         }
