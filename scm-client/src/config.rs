@@ -93,6 +93,12 @@ pub struct NetworkConfig {
     pub client_cert: Option<Source>,
     /// Its private key, as PEM.
     pub client_key: Option<Source>,
+    /// Longest time for a connection (name, TCP, TLS), in seconds; 10 where nothing is said.
+    pub connect_timeout_s: Option<u64>,
+    /// Longest silence of the server, in seconds; 60 where nothing is said.
+    pub read_timeout_s: Option<u64>,
+    /// Longest time for one request, to the last byte of its answer, in seconds; no limit where nothing is said.
+    pub request_timeout_s: Option<u64>,
 }
 
 /// The agent route.
@@ -139,6 +145,9 @@ impl fmt::Debug for NetworkConfig {
             .field("ca_only", &self.ca_only)
             .field("client_cert", &self.client_cert)
             .field("client_key", &self.client_key)
+            .field("connect_timeout_s", &self.connect_timeout_s)
+            .field("read_timeout_s", &self.read_timeout_s)
+            .field("request_timeout_s", &self.request_timeout_s)
             .finish()
     }
 }

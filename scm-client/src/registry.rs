@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use scm_core::{
     Credential, CredentialProvider, Error, FileCredential, Result, Route, Scm, StaticCredential, Transport,
@@ -217,6 +218,13 @@ fn network(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Network> {
         source.as_ref().map(|source| source.text(what, &config.dir, vars)).transpose()
     };
     let mut network = Network::new();
+    for (name, limit, field) in [
+        ("connect_timeout_s", settings.connect_timeout_s, &mut network.connect_timeout),
+        ("read_timeout_s", settings.read_timeout_s, &mut network.read_timeout),
+    ] {
+        *field = seconds(name, limit)?.unwrap_or(*field);
+    }
+    network.request_timeout = seconds("request_timeout_s", settings.request_timeout_s)?;
     if let Some(ca) = read(&settings.ca, "network.ca")? {
         let roots = CaCertificates::parse(ca.expose_secret())
             .map_err(|error| Error::config(format!("network.ca: {}", error.message())))?;
@@ -240,6 +248,15 @@ fn network(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Network> {
         _ => return Err(Error::config("network.client_cert and network.client_key go together; give both")),
     }
     Ok(network)
+}
+
+fn seconds(name: &str, limit: Option<u64>) -> Result<Option<Duration>> {
+    match limit {
+        Some(0) => Err(Error::config(format!(
+            "network.{name} is 0, so that nothing could ever succeed; leave it out for the usual limit"
+        ))),
+        limit => Ok(limit.map(Duration::from_secs)),
+    }
 }
 
 fn credentials(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Arc<dyn CredentialProvider>> {
@@ -356,6 +373,10 @@ mod tests {
             ),
             (format!("provider = \"gitlab\"\nnetwork = {{ ca_only = true }}\n{token}"), "needs network.ca"),
             (format!("provider = \"gitlab\"\nnetwork = {{ client_cert = \"x\" }}\n{token}"), "go together"),
+            (
+                format!("provider = \"gitlab\"\nnetwork = {{ read_timeout_s = 0 }}\n{token}"),
+                "network.read_timeout_s is 0",
+            ),
             (format!("provider = \"gitlab\"\nurl = \"https://gitlab.com/group/project\"\n{token}"), "root"),
             (format!("provider = \"gitlab\"\nurl = \"https://u:s3cret@host\"\n{token}"), "give a token"),
         ] {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use scm_client::core::{CheckOptions, Code, ErrorKind, Outcome, Rung, Scm};
+use scm_client::core::{Body, CheckOptions, Code, ErrorKind, Outcome, Rung, Scm};
 use scm_client::{Config, connect};
 use scm_testkit::fault::socket::{Script, ScriptedServer, closed_port};
 
@@ -50,4 +50,23 @@ async fn the_check_names_the_proxy_and_the_line_to_add() {
             assert!(remedy.contains("`no_proxy = \".svc,gitlab.company.com\"`"), "{remedy}");
         }
     }
+}
+
+#[tokio::test]
+async fn time_limits_of_the_configuration_hold() {
+    let silent = ScriptedServer::start([Script::new().request().stall()]).await.unwrap();
+    let config = Config::from_toml(
+        &format!(
+            "[[connection]]\nname = \"acme\"\nprovider = \"gitlab\"\nurl = \"{}\"\ntoken = {{ value = \"any\" }}\n\
+             network = {{ connect_timeout_s = 5, read_timeout_s = 1 }}\n",
+            silent.url()
+        ),
+        "",
+    )
+    .unwrap();
+    let transport = scm_client::transport_of(&config.connections[0], &|_| None).unwrap();
+    let request = http::Request::get(silent.url()).body(Body::empty()).unwrap();
+    let error = transport.send(request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(error.to_string().contains("1s"), "{error}");
 }

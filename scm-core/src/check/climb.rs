@@ -485,11 +485,19 @@ impl Climber<'_> {
             );
         }
         let seen = match self.ladder.role_in(&repository).await {
-            Ok(Some(role)) if role < Role::Write => {
-                format!("the token's user may not write to '{name}'")
-            }
+            Ok(Some(role)) if role < Role::Write => format!("the token's user may not write to '{name}'"),
             Ok(_) => return rung,
-            Err(error) => format!("it cannot be told who may write to '{name}' ({})", error.message()),
+            Err(error) => {
+                let seen = format!("it cannot be told who may write to '{name}' ({})", error.message());
+                match error.kind() {
+                    ErrorKind::Unauthenticated | ErrorKind::PermissionDenied | ErrorKind::NotFound => seen,
+                    // Says nothing about rights.
+                    _ => {
+                        let (code, remedy) = self.between(&error);
+                        return rung.with_failure(code, seen, remedy);
+                    }
+                }
+            }
         };
         let Words { writing, role_place, .. } = self.words;
         let remedy = format!("Give the token's user at least {} on '{name}' {role_place}.", writing.term);

@@ -1,6 +1,6 @@
 //! Credential, scopes, role and repositories, by the simulators.
 
-use scm_client::core::{CheckOptions, Code, RepoId};
+use scm_client::core::{CheckOptions, Code, Outcome, RepoId};
 use scm_testkit::fault::Fault;
 use scm_testkit::sim::bitbucket_dc::{self as bitbucket, BitbucketDcSim};
 use scm_testkit::sim::gitlab::{GitLabSim, Role, TokenKind, TokenSpec};
@@ -105,4 +105,21 @@ async fn bitbucket(section: &mut Section) {
     section.found(Code::RepositoryOutsideNamespace, "Bitbucket: a repository of another project", &report);
     let report = to(&some).check_for(&naming("PROJ/api")).await;
     section.found(Code::RepositoryWriteDenied, "Bitbucket: a repository that may only be read", &report);
+}
+
+#[tokio::test]
+async fn an_outage_is_not_taken_for_a_missing_right() {
+    use bitbucket::{RepositorySpec, Role, TokenKind, TokenSpec};
+
+    let sim = BitbucketDcSim::builder().start().await.unwrap();
+    sim.create_repository("PROJ/web", &RepositorySpec::new().empty()).unwrap();
+    sim.add_member("PROJ", "svc", Role::Write).unwrap();
+    let token = sim.issue_token(&TokenSpec::new(TokenKind::User, "svc")).unwrap().token;
+    // After the two lists of the rung below comes the question for this one.
+    sim.faults().add(Fault::on("GET", "/api/repos").after(2).html(503, "<html><title>Down</title>"));
+    let report = Connection::to("bitbucket-dc", sim.url()).token(token).check_for(&naming("PROJ/web")).await;
+    let failed: Vec<_> = report.findings().filter(|finding| finding.outcome == Outcome::Failed).collect();
+    assert_eq!(failed.len(), 1, "{report}");
+    assert_eq!(failed[0].code, Code::ServerUnavailable, "{report}");
+    assert!(failed[0].seen.contains("'PROJ/web'"), "{report}");
 }
