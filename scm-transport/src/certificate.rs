@@ -18,7 +18,7 @@ const INTERCEPTORS: &[&str] = &[
     "bluecoat",
     "fortinet",
     "fortigate",
-    "palo alto",
+    "palo alto networks",
     "forcepoint",
     "websense",
     "check point",
@@ -57,11 +57,19 @@ const INTERCEPTORS: &[&str] = &[
 
 /// The issuer in a chain that looks like one of a proxy that intercepts TLS. A guess by names, good for a hint.
 pub(crate) fn interceptor<'a>(chain: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> Option<String> {
-    let mut issuers =
-        chain.into_iter().filter_map(|der| Summary::parse(der)).map(|certificate| certificate.issuer);
-    issuers.find(|issuer| {
-        let issuer = issuer.to_lowercase();
-        INTERCEPTORS.iter().any(|mark| issuer.contains(mark))
+    chain.into_iter().find_map(|der| {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let issuer = certificate.issuer();
+        // Where somebody is says nothing about what they do.
+        let names = issuer
+            .iter_common_name()
+            .chain(issuer.iter_organization())
+            .chain(issuer.iter_organizational_unit());
+        let is_marked = names
+            .filter_map(|name| name.as_str().ok())
+            .map(str::to_lowercase)
+            .any(|name| INTERCEPTORS.iter().any(|mark| name.contains(mark)));
+        is_marked.then(|| issuer.to_string())
     })
 }
 
@@ -163,6 +171,31 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interceptor_is_told_by_its_name_and_not_by_its_place() {
+        let issuer = |parts: &[(rcgen::DnType, &str)]| {
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            for (kind, text) in parts {
+                params.distinguished_name.push(kind.clone(), *text);
+            }
+            let der = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().clone();
+            interceptor([&der])
+        };
+        use rcgen::DnType::{CommonName, LocalityName, OrganizationName, OrganizationalUnitName};
+        assert_eq!(
+            issuer(&[(LocalityName, "Palo Alto"), (OrganizationName, "Acme"), (CommonName, "Acme CA")]),
+            None
+        );
+        for (kind, name) in [
+            (CommonName, "Acme TLS Inspection"),
+            (OrganizationName, "Palo Alto Networks"),
+            (OrganizationalUnitName, "Zscaler Inc."),
+        ] {
+            assert!(issuer(&[(kind, name)]).is_some_and(|issuer| issuer.contains(name)), "{name}");
+        }
+    }
 
     #[test]
     fn a_certificate_tells_its_names_and_dates() {

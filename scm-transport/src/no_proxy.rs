@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use scm_core::redact;
+use scm_core::redact::{self, REDACTED};
 use url::{Host, Url};
 
 /// The exceptions from a proxy, as people write them in `no_proxy`. Parsed once; a decision costs about the same for
@@ -66,7 +66,7 @@ impl NoProxy {
         {
             match Entry::parse(entry) {
                 Ok(parsed) => this.insert(parsed, entry),
-                Err(why) => this.malformed.push(Malformed { entry: redact::line(entry), why }),
+                Err(why) => this.malformed.push(Malformed { entry: without_secret(entry), why }),
             }
         }
         this.v4.arrange();
@@ -387,6 +387,10 @@ impl Pattern {
                 }
                 Ok(if below { Self::Below(name.to_owned()) } else { Self::Domain(name.to_owned()) })
             }
+            // As some write a network; the URL standard would read 192.0.0.168 from `192.168.`.
+            Ok(Host::Ipv4(_)) if name.ends_with('.') && name.matches('.').count() < 4 => {
+                Err("the start of an address; give networks as 10.0.0.0/8")
+            }
             Ok(Host::Ipv4(ip)) if name.len() == host.len() => Ok(Self::Address(ip.into())),
             Ok(_) => Err("an address with a dot or `*` before it"),
             Err(_) if name.is_empty() => Err("an empty name"),
@@ -402,10 +406,19 @@ fn port_of(text: &str) -> Result<u16, &'static str> {
     }
 }
 
+/// An entry that cannot be read, as it may be shown: people paste URLs of proxies, in whatever form.
+fn without_secret(entry: &str) -> String {
+    match entry.rsplit_once('@') {
+        Some((_, host)) => format!("{REDACTED}@{}", redact::line(host)),
+        None => redact::line(entry),
+    }
+}
+
 /// `fe80::1%eth0` without its zone. Only IPv6 addresses have one.
 fn cut_zone(address: &str) -> &str {
     match address.split_once('%') {
-        Some((ip, zone)) if ip.contains(':') && !zone.is_empty() => ip,
+        // A port after a zone needs brackets.
+        Some((ip, zone)) if ip.contains(':') && !zone.is_empty() && !zone.contains(':') => ip,
         _ => address,
     }
 }
@@ -415,12 +428,13 @@ fn without_zone(url: &str) -> std::borrow::Cow<'_, str> {
     let start = url.find("://").map_or(0, |at| at + 3);
     let end = url[start..].find(['/', '\\', '?', '#']).map_or(url.len(), |at| start + at);
     let authority = &url[start..end];
-    let host = authority.rfind('@').map_or(0, |at| at + 1);
-    if let Some(close) = authority.rfind(']')
-        && authority[host..].starts_with('[')
-        && let Some(zone) = authority[host..close].find('%')
+    let before = start + authority.rfind('@').map_or(0, |at| at + 1);
+    let host = &url[before..end];
+    if host.starts_with('[')
+        && let Some(close) = host.rfind(']')
+        && let Some(zone) = host[..close].find('%')
     {
-        return format!("{}{}", &url[..start + host + zone], &url[start + close..]).into();
+        return format!("{}{}", &url[..before + zone], &url[before + close..]).into();
     }
     url.into()
 }

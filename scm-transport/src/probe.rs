@@ -172,7 +172,7 @@ fn failed(error: &TransportError, target: &Target, has_identity: bool) -> RungRe
 }
 
 /// What to do, as a support engineer would write it.
-fn remedy(code: Code, target: &Target, has_identity: bool) -> String {
+pub(crate) fn remedy(code: Code, target: &Target, has_identity: bool) -> String {
     let Target { host, port, .. } = target;
     match code {
         Code::DnsNotFound => format!(

@@ -120,7 +120,7 @@ impl Proxies {
     /// Which way requests to `url` take, and why.
     pub fn decide(&self, url: &Url) -> Decision<'_> {
         match self.no_proxy.decide(url) {
-            Decision::Proxy if self.of_scheme(url).is_none() => Decision::Direct(Reason::NoneForScheme),
+            Decision::Proxy if !self.has_proxy_for(url.scheme()) => Decision::Direct(Reason::NoneForScheme),
             decision => decision,
         }
     }
@@ -128,13 +128,18 @@ impl Proxies {
     /// The proxy that requests to `url` take.
     pub(crate) fn choose(&self, url: &Url) -> Option<&ProxyUrl> {
         match self.no_proxy.decide(url) {
-            Decision::Proxy => self.of_scheme(url),
+            Decision::Proxy => self.of_scheme(url.scheme()),
             _ => None,
         }
     }
 
-    fn of_scheme(&self, url: &Url) -> Option<&ProxyUrl> {
-        if url.scheme() == "https" { self.https.as_ref() } else { self.http.as_ref() }
+    /// Is there a proxy for targets of this scheme, `http` or `https`?
+    pub fn has_proxy_for(&self, scheme: &str) -> bool {
+        self.of_scheme(scheme).is_some()
+    }
+
+    fn of_scheme(&self, scheme: &str) -> Option<&ProxyUrl> {
+        if scheme == "https" { self.https.as_ref() } else { self.http.as_ref() }
     }
 }
 
@@ -221,8 +226,10 @@ impl ProxyUrl {
     /// `text` of the proxy without the user name and password that it was sent.
     pub(crate) fn hide(&self, text: &str) -> String {
         let Some(Credential { plain, encoded }) = &self.credential else { return text.to_owned() };
-        let parts =
+        let mut parts =
             plain.expose_secret().split_once(':').map_or([""; 2], |(user, password)| [user, password]);
+        // One may be within the other.
+        parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
         let text = text.replace(encoded.expose_secret(), REDACTED);
         // A shorter one would shred ordinary words.
         parts.into_iter().filter(|part| part.len() >= 4).fold(text, |text, part| text.replace(part, REDACTED))
@@ -392,6 +399,8 @@ mod tests {
         let proxy = ProxyUrl::parse("https_proxy", &"http://robot:hunter2@proxy.test".into()).unwrap();
         let text = format!("no {} and no robot and no hunter2 here", STANDARD.encode("robot:hunter2"));
         assert_eq!(proxy.hide(&text), "no [redacted] and no [redacted] and no [redacted] here");
+        let within = ProxyUrl::parse("https_proxy", &"http://robot:robot-2024@proxy.test".into()).unwrap();
+        assert_eq!(within.hide("robot:robot-2024"), "[redacted]:[redacted]");
         assert!(!format!("{proxy:?}").contains("hunter2"));
     }
 }

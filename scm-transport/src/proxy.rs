@@ -126,6 +126,26 @@ impl ProxyTransport {
         dial::tls(target, stream, &tls, clock).await.map(drop)
     }
 
+    /// Past the proxy, and which entry says so.
+    async fn pass_by(&self, url: &Url, target: &Target) -> Vec<RungReport> {
+        let decision = self.proxies.decide(url);
+        let mut rungs = Probe::new(&self.direct).climb(url).await;
+        if let Some(entry) = decision.entry() {
+            for rung in &mut rungs {
+                for finding in rung.findings.iter_mut().filter(|finding| finding.code.rung() < Rung::Proxy) {
+                    finding.remedy = format!(
+                        "The entry `{entry}` of `no_proxy` keeps requests to {} from the proxy: take it out if that host \
+                         is outside. {}",
+                        target.host, finding.remedy
+                    );
+                }
+            }
+        }
+        let place = rungs.iter().position(|rung| rung.rung > Rung::Proxy).unwrap_or(rungs.len());
+        rungs.insert(place, RungReport::skipped(Rung::Proxy, decision.to_string()));
+        rungs
+    }
+
     async fn climb(&self, url: &Url, target: &Target, proxy: &ProxyUrl) -> Vec<RungReport> {
         let by_proxy = format!("the proxy {} does that", proxy.target);
         let mut rungs = vec![
@@ -137,6 +157,7 @@ impl ProxyTransport {
         let connector = Connector { proxy, tls, names, clock: probe.clock };
         let (start, mut facts) = (Instant::now(), Facts::default());
         let outcome = match target.tls {
+            true if is_closed(target) => Err(closed(target)),
             true => connector.tunnel(target, &mut facts).await.map(Some),
             false => connector.relay(target, &mut facts).await.map(|_| None),
         };
@@ -148,7 +169,7 @@ impl ProxyTransport {
             }
             Err(error) => {
                 let code = error.code().unwrap_or(Code::ProxyBadGateway);
-                let remedy = remedy(code, &error, url, target, proxy, &self.proxies);
+                let remedy = remedy(code, &error, url, target, proxy, &self.proxies, tls.has_identity());
                 let mut rung = RungReport::failed(code, error.to_string(), remedy);
                 rung.details.clone_from(error.details());
                 (rung, None)
@@ -173,13 +194,8 @@ impl HttpTransport for ProxyTransport {
         let Some(proxy) = self.proxies.choose(&url) else {
             return self.direct.send_direct(request, url, &target).await;
         };
-        if target.tls && target.host.contains(':') {
-            // reqwest takes the brackets of the URL into the name that the certificate is checked for.
-            let message = format!(
-                "https to an IPv6 address ({target}) cannot go through a proxy yet: use a name in the URL, or add the \
-                 address to no_proxy"
-            );
-            return Err(TransportError::new(ErrorKind::Unsupported, Delivery::NotSent, message));
+        if is_closed(&target) {
+            return Err(closed(&target));
         }
         if !target.tls {
             // tinyproxy ends every connection after one answer and does not say so: the next request would be lost on it.
@@ -204,7 +220,7 @@ impl HttpTransport for ProxyTransport {
         let Some(target) = target(url) else { return probe::unusable(url) };
         match self.proxies.choose(url) {
             Some(proxy) => self.climb(url, &target, proxy).await,
-            None => Probe::new(&self.direct).climb(url).await,
+            None => self.pass_by(url, &target).await,
         }
     }
 
@@ -222,6 +238,19 @@ impl fmt::Debug for ProxyTransport {
     }
 }
 
+/// reqwest takes the brackets of the URL into the name that the certificate is checked for.
+fn is_closed(target: &Target) -> bool {
+    target.tls && target.host.contains(':')
+}
+
+fn closed(target: &Target) -> TransportError {
+    let message = format!(
+        "https to an IPv6 address ({target}) cannot go through a proxy yet: use a name in the URL, or add the address to \
+         no_proxy"
+    );
+    TransportError::new(ErrorKind::Unsupported, Delivery::NotSent, message)
+}
+
 /// What to do, as a support engineer would write it.
 fn remedy(
     code: Code,
@@ -230,10 +259,22 @@ fn remedy(
     target: &Target,
     proxy: &ProxyUrl,
     proxies: &Proxies,
+    has_identity: bool,
 ) -> String {
     let (at, setting) = (&proxy.target, &proxy.setting);
     let line = line_to_add(url, target, proxies);
+    let to_proxy = error.details().get("proxy_fault").map_or("", String::as_str);
+    let to_proxy = Code::ALL.iter().copied().find(|code| code.as_str() == to_proxy);
     match code {
+        _ if error.kind() == ErrorKind::Unsupported => {
+            format!(
+                "Use a name in the URL in place of the address; or, if no proxy is needed on the way, {line}."
+            )
+        }
+        Code::ProxyUnreachable if to_proxy.is_some_and(|code| code.rung() == Rung::Tls) => format!(
+            "This is about TLS with the proxy in `{setting}` ({at}). {}",
+            probe::remedy(to_proxy.unwrap_or(Code::TlsHandshake), at, has_identity)
+        ),
         Code::ProxyUnreachable => format!(
             "Check scheme, host and port of the proxy in `{setting}` ({at}), and that this machine may connect to it. If \
              {} is an internal server that needs no proxy, {line}.",
@@ -271,20 +312,28 @@ fn remedy(
     }
 }
 
-/// What to write into `no_proxy`, whole, so that it can be copied.
+/// What to write into `no_proxy`: whole, so that it can be copied, or what to append to a long list.
 fn line_to_add(url: &Url, target: &Target, proxies: &Proxies) -> String {
     let host = &target.host;
-    let mut list = proxies.no_proxy().entries().collect::<Vec<_>>().join(",");
-    if list.len() > MAX_LINE {
-        list = "…".to_owned();
-    }
-    if !list.is_empty() {
-        list.push(',');
-    }
+    let list = proxies.no_proxy().entries().collect::<Vec<_>>().join(",");
+    let line = match list.len() {
+        0 => format!("`no_proxy = \"{host}\"`"),
+        1..=MAX_LINE => format!("`no_proxy = \"{list},{host}\"`"),
+        _ => format!("that is, append `,{host}` to `no_proxy`"),
+    };
     let domain = url.domain().and_then(|name| name.split_once('.')).map(|(_, domain)| domain);
-    let domain = match domain.filter(|domain| domain.contains('.')) {
+    let domain = match domain.filter(|domain| is_of_one_owner(domain)) {
         Some(domain) => format!(", or its domain `.{domain}`,"),
         None => String::new(),
     };
-    format!("add it{domain} to noProxy, `no_proxy = \"{list}{host}\"`")
+    format!("add it{domain} to noProxy, {line}")
+}
+
+/// Not a domain under which anybody can register, such as `co.uk`, as far as its form tells.
+fn is_of_one_owner(domain: &str) -> bool {
+    match domain.split('.').collect::<Vec<_>>()[..] {
+        [] | [_] => false,
+        [second, top] => top.len() > 2 || second.len() > 3,
+        _ => true,
+    }
 }

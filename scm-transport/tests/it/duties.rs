@@ -96,7 +96,9 @@ async fn the_route_through_squid_keeps_its_duties() {
     let Some(squid) = RealProxy::squid("http_access allow all\n").await.unwrap() else { return };
     let (plain, tls) = both_ways(&squid.url());
     assert_kept(&Plain(plain), 0).await;
+    let relayed = squid.requests().unwrap();
     assert_kept(&tls, 0).await;
+    assert!(relayed > 10 && squid.requests().unwrap() > relayed + 10, "{relayed}, {:?}", squid.requests());
 }
 
 #[tokio::test]
@@ -104,5 +106,11 @@ async fn the_route_through_tinyproxy_keeps_its_duties() {
     let Some(tinyproxy) = RealProxy::tinyproxy("").await.unwrap() else { return };
     let (plain, tls) = both_ways(&tinyproxy.url());
     assert_kept(&Tinyproxy(plain), 2).await;
+    let relayed = tinyproxy.requests().unwrap();
     assert_kept(&tls, 0).await;
+    assert!(
+        relayed > 10 && tinyproxy.requests().unwrap() > relayed + 10,
+        "{relayed}, {:?}",
+        tinyproxy.requests()
+    );
 }

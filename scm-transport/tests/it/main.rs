@@ -7,6 +7,7 @@ mod duties;
 mod environment;
 mod faults;
 mod h2;
+mod hosts;
 mod no_proxy;
 mod plain;
 mod probe;

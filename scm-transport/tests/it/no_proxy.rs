@@ -191,6 +191,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("*", "https://[::g]/", "refused"),
     ("*", "https://a:99999/", "refused"),
     ("*", "ssh://exa%00mple/", "refused"),
+    ("*", "http://u]@[::1", "refused"),
+    ("*", "http://u]%@[::1%25eth0]@", "refused"),
 ];
 
 /// Entries that match nothing, with the words about them.
@@ -255,6 +257,9 @@ const MALFORMED: &[(&str, &str)] = &[
     ("git%2etest", "`%`"),
     ("256.0.0.1", "neither"),
     ("1.2.3.4.5", "neither"),
+    ("192.168.", "10.0.0.0/8"),
+    ("10.", "10.0.0.0/8"),
+    ("fe80::1%eth0:80", "port"),
     ("user@git.test", "neither"),
     ("<local>", "neither"),
     ("git.test!", "character"),
@@ -302,7 +307,7 @@ fn malformed_entries_are_told_and_spoil_no_other() {
     for (entry, words) in MALFORMED {
         let list = NoProxy::parse(&format!("a.test,{entry},10.0.0.1"));
         let [malformed] = list.malformed() else { panic!("{entry}: {:?}", list.malformed()) };
-        assert_eq!(malformed.entry(), *entry);
+        assert_eq!(malformed.entry(), entry.replace("user@", "[redacted]@"));
         assert!(malformed.why().contains(words), "{malformed}");
         assert_eq!(list.entries().collect::<Vec<_>>(), ["a.test", "10.0.0.1"]);
         for url in ["https://git.test/", "http://git.test:80/", "http://10.0.0.2/", "http://[fd00::1]/"] {
@@ -316,9 +321,16 @@ fn malformed_entries_are_told_and_spoil_no_other() {
 
 #[test]
 fn a_malformed_entry_is_shown_without_its_password() {
-    let list = NoProxy::parse("http://svc:hunter2@proxy.test:3128");
-    assert_eq!(list.malformed()[0].entry(), "http://[redacted]@proxy.test:3128");
-    assert!(!format!("{list:?}").contains("hunter2"));
+    for pasted in [
+        "http://svc:hunter2@proxy.test:3128",
+        "svc:hunter2@proxy.test:3128",
+        "http://svc:hunter2/x@proxy.test:3128",
+        "http://svc@x:hunter2@proxy.test:3128",
+    ] {
+        let list = NoProxy::parse(pasted);
+        assert_eq!(list.malformed()[0].entry(), "[redacted]@proxy.test:3128");
+        assert!(!format!("{list:?}").contains("hunter2"));
+    }
 }
 
 #[test]
@@ -471,7 +483,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_read_and_any_text_is_decided(list in ".{0,80}", url in ".{0,80}") {
+    fn any_text_is_read_and_any_text_is_decided(list in ".{0,80}", url in prop_oneof![".{0,80}", "[]\\[@%:/\\\\a1]{0,12}"]) {
         let list = NoProxy::parse(&list);
         let _ = list.decide_text(&url);
         let _ = list.decide_text(&format!("http://{url}"));

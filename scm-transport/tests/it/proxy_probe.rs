@@ -63,9 +63,14 @@ async fn an_exception_is_probed_directly() {
     let proxies = Proxies::new().with_http_proxy(&"http://scm-no-such-proxy.invalid".into()).unwrap();
     let transport = ProxyTransport::new(&network().with_proxies(proxies)).unwrap();
     let rungs = climb(&transport, &format!("http://{address}/")).await;
-    let expected =
-        [(Rung::Name, Outcome::Passed), (Rung::Connection, Outcome::Passed), (Rung::Tls, Outcome::Skipped)];
+    let expected = [
+        (Rung::Name, Outcome::Passed),
+        (Rung::Connection, Outcome::Passed),
+        (Rung::Proxy, Outcome::Skipped),
+        (Rung::Tls, Outcome::Skipped),
+    ];
     assert_eq!(outcomes(&rungs), expected);
+    assert_eq!(rungs[2].seen, "direct: loopback is always direct");
     assert_eq!(climb(&transport, "ftp://git.test/").await[0].findings[0].code, Code::UrlInvalid);
 }
 
@@ -128,6 +133,70 @@ async fn a_bad_gateway_prints_the_line_to_add() {
         );
         assert!(remedy.starts_with("Bad Gateway means that the proxy ") && remedy.contains(line), "{remedy}");
     }
+}
+
+#[tokio::test]
+async fn a_long_list_is_appended_to() {
+    let headers = [("X-Squid-Error", "ERR_CONNECT_FAIL 111")];
+    let proxy = ScriptedServer::start([Script::new().request().answer(503, &headers, "")]).await.unwrap();
+    let list: Vec<_> = (0..40).map(|n| format!("server-{n}.test")).collect();
+    let proxies = Proxies::new().with_https_proxy(&proxy.url().as_str().into()).unwrap();
+    let proxies = proxies.with_no_proxy(&list.join(","));
+    let transport = ProxyTransport::new(&network().with_proxies(proxies)).unwrap();
+    // Nobody owns the domain `co.uk`.
+    let rungs = climb(&transport, "https://company.co.uk/").await;
+    let (_, remedy) = assert_fails(&rungs, Code::ProxyBadGateway);
+    assert!(
+        remedy.contains("add it to noProxy, that is, append `,company.co.uk` to `no_proxy`."),
+        "{remedy}"
+    );
+}
+
+#[tokio::test]
+async fn an_entry_that_is_too_wide_is_named() {
+    let closed = closed_port().await;
+    let names = Names::knowing([("git.outside.test", vec![closed.ip()])]);
+    let proxies =
+        Proxies::new().with_http_proxy(&"http://proxy.test".into()).unwrap().with_no_proxy("a.test,test");
+    let transport = ProxyTransport::new(&network().with_resolver(names).with_proxies(proxies)).unwrap();
+    let refused = format!("http://git.outside.test:{}/", closed.port());
+    for (url, code) in [(refused.as_str(), Code::TcpRefused), ("http://unknown.test/", Code::DnsNotFound)] {
+        let rungs = climb(&transport, url).await;
+        let findings: Vec<_> = rungs.iter().flat_map(|rung| &rung.findings).collect();
+        assert_eq!(findings.len(), 1, "{rungs:?}");
+        assert_eq!(findings[0].code, code);
+        let words = "The entry `test` of `no_proxy` keeps requests to ";
+        assert!(findings[0].remedy.starts_with(words), "{rungs:?}");
+        let proxy = rungs.iter().find(|rung| rung.rung == Rung::Proxy).unwrap();
+        assert_eq!((proxy.outcome, proxy.seen.as_str()), (Outcome::Skipped, "direct: entry `test`"));
+    }
+}
+
+#[tokio::test]
+async fn an_ipv6_address_behind_a_proxy_is_refused_by_its_rung() {
+    let (proxy, heads) = tunnels("127.0.0.1:9".parse().unwrap(), "HTTP/1.1 200 OK\r\n\r\n", 4096).await;
+    let rungs = climb(&through(&format!("http://{proxy}"), network()), "https://[fd00::1]/").await;
+    let (rung, remedy) = assert_fails(&rungs, Code::ProxyBadGateway);
+    assert!(rung.seen.contains("https to an IPv6 address ([fd00::1]:443)"), "{rung:?}");
+    assert!(
+        remedy.starts_with("Use a name in the URL") && remedy.contains("`no_proxy = \"fd00::1\"`"),
+        "{remedy}"
+    );
+    assert!(heads.is_empty());
+}
+
+#[tokio::test]
+async fn tls_with_the_proxy_itself_has_the_remedies_of_tls() {
+    let pki = Pki::new("Company Proxy CA");
+    let proxy = hello_tls(pki.loopback().server()).await;
+    let rungs =
+        climb(&through(&format!("https://localhost:{}", proxy.port()), network()), "https://git.test/").await;
+    let (rung, remedy) = assert_fails(&rungs, Code::ProxyUnreachable);
+    assert!(rung.seen.contains("Company Proxy CA"), "{rung:?}");
+    assert!(
+        remedy.contains("TLS with the proxy in `https_proxy`") && remedy.contains("the setting `ca`"),
+        "{remedy}"
+    );
 }
 
 #[tokio::test]

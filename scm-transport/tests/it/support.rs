@@ -1,10 +1,13 @@
 //! Servers that do what a script says, and certificates for them.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -14,7 +17,7 @@ use rustls::{RootCertStore, ServerConfig};
 use scm_core::{Body, HttpTransport as _, TransportError};
 use scm_testkit::fault::socket;
 pub(crate) use scm_testkit::fault::socket::{drain, head};
-use scm_transport::{CaCertificates, ClientIdentity, DirectTransport, Network};
+use scm_transport::{CaCertificates, ClientIdentity, DirectTransport, Network, Resolver};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -70,6 +73,23 @@ pub(crate) async fn answer(stream: &mut (impl AsyncWrite + Unpin), body: &str) {
 /// Closes with a reset.
 pub(crate) fn reset(stream: TcpStream) {
     socket::reset(stream).unwrap();
+}
+
+/// A resolver that knows these names.
+#[derive(Debug)]
+pub(crate) struct Names(HashMap<&'static str, Vec<IpAddr>>);
+
+impl Names {
+    pub(crate) fn knowing<const N: usize>(names: [(&'static str, Vec<IpAddr>); N]) -> Arc<dyn Resolver> {
+        Arc::new(Self(names.into()))
+    }
+}
+
+#[async_trait]
+impl Resolver for Names {
+    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        self.0.get(host).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
 }
 
 /// A body whose chunks are sent by hand.
