@@ -28,6 +28,9 @@ use tokio::{
 /// Where programs are, also those that only administrators start.
 const PLACES: &[&str] = &["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin"];
 
+/// Where squid and tinyproxy write what they are asked for.
+const REQUESTS: &str = "requests";
+
 /// Longest time until a program listens.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -42,7 +45,7 @@ const AUTH: &str = "while read user password; do case \"$user $password\" in 'sv
 pub struct Program {
     addresses: Vec<SocketAddr>,
     child: Child,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Program {
@@ -53,7 +56,7 @@ impl Program {
     /// When it does not start.
     pub async fn squid(rules: &str, files: &[(&str, &str)]) -> io::Result<Option<Self>> {
         let rules = format!(
-            "http_port 127.0.0.1:PORT0\npid_filename none\ncache deny all\naccess_log none\ncache_log /dev/null\n\
+            "http_port 127.0.0.1:PORT0\npid_filename none\ncache deny all\naccess_log stdio:DIR/requests\ncache_log /dev/null\n\
              coredump_dir DIR\nvisible_hostname squid.test\nnetdb_filename none\npinger_enable off\n\
              shutdown_lifetime 0 seconds\nquick_abort_min 0 KB\nquick_abort_max 0 KB\n\
              auth_param basic program /bin/sh DIR/auth.sh\nauth_param basic children 1\n{rules}"
@@ -63,7 +66,7 @@ impl Program {
             &["-N", "-n", "scmPORT0", "-f", "DIR/conf"],
             1,
             &rules,
-            &[files, &[("auth.sh", AUTH)]].concat(),
+            &[files, &[("auth.sh", AUTH), (REQUESTS, "")]].concat(),
         )
         .await
     }
@@ -75,7 +78,7 @@ impl Program {
     /// When it does not start.
     pub async fn tinyproxy(rules: &str, files: &[(&str, &str)]) -> io::Result<Option<Self>> {
         let rules = format!(
-            "Port PORT0\nListen 127.0.0.1\nTimeout 60\nMaxClients 50\nLogLevel Critical\nLogFile \"DIR/log\"\n{rules}"
+            "Port PORT0\nListen 127.0.0.1\nTimeout 60\nMaxClients 50\nLogLevel Connect\nLogFile \"DIR/requests\"\n{rules}"
         );
         Self::start("tinyproxy", &["-d", "-c", "DIR/conf"], 1, &rules, files).await
     }
@@ -147,6 +150,12 @@ impl Program {
         for (name, text) in files {
             fs::write(dir.path().join(name), text)?;
         }
+        #[cfg(unix)]
+        if files.iter().any(|(name, _)| *name == REQUESTS) {
+            use std::os::unix::fs::PermissionsExt as _;
+            // squid itself is another user too, where an administrator starts it.
+            fs::set_permissions(dir.path().join(REQUESTS), fs::Permissions::from_mode(0o666))?;
+        }
         fs::write(dir.path().join("conf"), fill(config))?;
         let mut child = Command::new(path)
             .args(args.iter().map(|arg| fill(arg)))
@@ -172,7 +181,7 @@ impl Program {
         timeout(PATIENCE, ready)
             .await
             .map_err(|_| io::Error::other(format!("{program} does not listen")))??;
-        Ok(Self { addresses, child, _dir: dir })
+        Ok(Self { addresses, child, dir })
     }
 
     /// Where it listens first.
@@ -186,6 +195,17 @@ impl Program {
     /// Every place where it listens.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// How many requests and tunnels squid or tinyproxy have been asked for, those that are over at least.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn requests(&self) -> io::Result<usize> {
+        let log = fs::read_to_string(self.dir.path().join(REQUESTS))?;
+        // A line of squid's is one; tinyproxy has several for each.
+        let is_request = |line: &&str| line.contains("Request (file descriptor") || line.contains(" TCP_");
+        Ok(log.lines().filter(is_request).count())
     }
 }
 

@@ -49,4 +49,12 @@ impl RealProxy {
     pub fn url_with(&self, userinfo: &str) -> String {
         format!("http://{userinfo}@{}", self.0.address())
     }
+
+    /// How many requests and tunnels it has been asked for, those that are over at least.
+    ///
+    /// # Errors
+    /// When its log cannot be read.
+    pub fn requests(&self) -> io::Result<usize> {
+        self.0.requests()
+    }
 }
