@@ -22,8 +22,8 @@ static WORDS: Words = Words {
     pages: "project or repository",
     oldest: Version::new(8, 0, 0),
     too_old: Outcome::Warning,
-    new_token: "Make a new HTTP access token with the permission Repository write and give it here; its secret is shown \
-                only once.",
+    new_token: "Make a new HTTP access token with the permission Repository write and put it into `token`; its secret is \
+                shown only once.",
     personal: "the token belongs to a user's account",
     rather: "If the account is a person's, the token stops when that person leaves or changes roles. Rather use an account \
              for this service alone, or an HTTP access token of the project.",
@@ -32,7 +32,7 @@ static WORDS: Words = Words {
     no_repository: "Give the token's user the permission Write on the repositories (Repository settings, Repository \
                     permissions) or on their project (Project settings, Project permissions). The HTTP access token of a \
                     project or repository sees that one only.",
-    no_namespace: "Check the project key: it stands behind /projects/ in the project's address, in upper case as a rule, or \
+    no_namespace: "Check the key in `project_key`: it stands behind /projects/ in the project's address, in upper case as a rule, or \
                    as ~name for a personal project. If it is right, give the token's user the permission Write on the \
                    project; Bitbucket answers the same for both.",
     not_visible: "which is project key and slug as in its address, and that the token's user may read that repository or its \
@@ -90,8 +90,8 @@ impl Ladder for Steps<'_> {
             (
                 Code::AuthInvalid,
                 "Bitbucket answers the same for a token that is wrong, expired or revoked and for that of a blocked user. \
-                 Look under HTTP access tokens whether it is still there, and that it was copied whole; else make a new \
-                 one, whose secret is shown only once.",
+                 Look under HTTP access tokens whether it is still there, and that it was copied whole into `token`; else \
+                 make a new one, whose secret is shown only once.",
             )
         } else {
             (
@@ -114,7 +114,7 @@ impl Ladder for Steps<'_> {
         rung.with_failure(
             Code::AuthUsernameMismatch,
             format!("the token belongs to '{real}', not to '{wanted}'"),
-            format!("Set the user name to '{real}', or give a token that '{wanted}' has made."),
+            format!("Set `username = \"{real}\"`, or give a token that '{wanted}' has made."),
         )
     }
 

@@ -12,7 +12,7 @@ use crate::client::{GitLab, api};
 use crate::wire::WireVersion;
 
 const NEW_TOKEN: &str = "Make a new token (group settings, Access tokens, or a service account's) with the scope api and at \
-                         least the role Developer, and give it here; its secret is shown only once.";
+                         least the role Developer, and put it into `token`; its secret is shown only once.";
 
 static WORDS: Words = Words {
     product: "GitLab",
@@ -81,8 +81,8 @@ impl Ladder for Steps<'_> {
         } else if error.kind() == ErrorKind::Unauthenticated {
             (
                 Code::AuthInvalid,
-                "GitLab does not know this token. Check that it was copied whole and belongs to this server; else make a new \
-                 one with the scope api. Its secret is shown only once.",
+                "GitLab does not know the token in `token`: check that it was copied whole and belongs to this server. Else \
+                 make a new one with the scope api, whose secret is shown only once.",
             )
         } else {
             (

@@ -129,7 +129,7 @@ async fn the_root_is_found_above_a_wrong_path() {
     let report =
         check(config(&url, Credential::Token(sim.tokens()[0].token.clone().into())), &reading()).await;
     let finding = failed(&report, Code::UrlNotRoot);
-    assert_eq!(finding.remedy, format!("Set the server URL to {}/.", sim.url()));
+    assert_eq!(finding.remedy, format!("Set the server URL to its root, `url = \"{}/\"`.", sim.url()));
 }
 
 #[tokio::test]
@@ -234,7 +234,7 @@ async fn another_user_than_configured_is_named() {
     let config = world.user("svc-scm", &roles).with_username("svc-other".parse().unwrap());
     let finding = failed(&check(config, &reading()).await, Code::AuthUsernameMismatch);
     assert_eq!(finding.seen, "the token belongs to 'svc-scm', not to 'svc-other'");
-    assert_eq!(finding.remedy, "Set the user name to 'svc-scm', or give a token that 'svc-other' has made.");
+    assert_eq!(finding.remedy, "Set `username = \"svc-scm\"`, or give a token that 'svc-other' has made.");
 
     let config = world.user("svc-scm", &roles).with_username("SVC-SCM".parse().unwrap());
     let report = check(config, &reading()).await;
@@ -343,7 +343,7 @@ async fn a_project_that_cannot_be_seen_is_named() {
         let report = check(world.within(key, &[("PROJ", Role::Write)]), &CheckOptions::default()).await;
         let finding = failed(&report, Code::NamespaceNotFound);
         assert!(finding.seen.starts_with(&format!("'{key}' cannot be seen (")), "{report}");
-        assert!(finding.remedy.contains("Check the project key"), "{report}");
+        assert!(finding.remedy.contains("Check the key in `project_key`"), "{report}");
         assert!(finding.remedy.contains("upper case as a rule"), "{report}");
     }
 }

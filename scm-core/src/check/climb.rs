@@ -21,9 +21,26 @@ const SAMPLE: u16 = 100;
 /// How many names a report lists before it says "and more".
 const SHOWN: usize = 5;
 
-/// What is in the addresses of logins.
-const LOGIN_URLS: &[&str] =
-    &["login", "signin", "sign_in", "sign-in", "sso", "saml", "auth", "adfs", "idp", "openid", "cas/"];
+/// What is in the addresses of logins, as a label of the host or a part of the path.
+const LOGIN_URLS: &[&str] = &[
+    "login",
+    "signin",
+    "sign_in",
+    "sign-in",
+    "sso",
+    "saml",
+    "saml2",
+    "auth",
+    "oauth",
+    "oauth2",
+    "adfs",
+    "idp",
+    "openid",
+    "cas",
+    "authorize",
+    "okta",
+    "auth0",
+];
 
 const BLOCKED: &str = "Ask an administrator to unblock the user, or use the token of another one.";
 
@@ -36,8 +53,10 @@ pub async fn climb(ladder: &dyn Ladder, opts: &CheckOptions) -> CheckReport {
     if transport.route() != Route::Agent {
         report.push(RungReport::skipped(Rung::Route, "no agent on this route"));
     }
-    let climber = Climber { ladder, words: ladder.words(), opts };
+    let mut climber = Climber { ladder, words: ladder.words(), opts, relayed: false };
     for rung in transport.probe(base).await {
+        climber.relayed |=
+            rung.rung == Rung::Proxy && rung.outcome == Outcome::Passed && base.scheme() == "http";
         report.push(climber.certificate(rung));
     }
     rung(&mut report, Rung::Product, climber.product()).await;
@@ -79,6 +98,8 @@ struct Climber<'a> {
     ladder: &'a dyn Ladder,
     words: &'static Words,
     opts: &'a CheckOptions,
+    /// A proxy relays requests and answers, so that an answer may be its own.
+    relayed: bool,
 }
 
 impl Climber<'_> {
@@ -136,6 +157,12 @@ impl Climber<'_> {
         let seen = error.to_string();
         let product = self.words.product;
         match error.kind() {
+            // The product's own refusals are no web pages, but for those of locked accounts.
+            ErrorKind::Unauthenticated | ErrorKind::PermissionDenied
+                if error.message().starts_with(PAGE) && self.ladder.refusal(error).0 != Code::AuthCaptcha =>
+            {
+                self.page_refuses(error)
+            }
             // The API is there; it wants another credential, which the next rung looks at.
             ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => RungReport::passed(
                 Rung::Product,
@@ -176,6 +203,18 @@ impl Climber<'_> {
         RungReport::failed(Code::ProductOther, seen, remedy)
     }
 
+    /// Something before the server wants a login, or lets nobody through.
+    fn page_refuses(self, error: &Error) -> RungReport {
+        let seen = error.to_string();
+        match error.status() {
+            Some(StatusCode::UNAUTHORIZED) => self.login(seen),
+            _ => {
+                let (code, remedy) = self.between(error);
+                RungReport::failed(code, seen, remedy)
+            }
+        }
+    }
+
     fn login(self, seen: String) -> RungReport {
         let Words { product, api, .. } = self.words;
         let remedy = format!(
@@ -188,19 +227,24 @@ impl Climber<'_> {
     /// A fault that says nothing about what was asked for: the server is down, or something between speaks.
     fn between(self, error: &Error) -> (Code, String) {
         let product = self.words.product;
-        // A server that wants a client certificate may finish the handshake without one, and refuse then.
-        if error.status() == Some(StatusCode::BAD_REQUEST) && error.message().contains("SSL certificate") {
-            let remedy = "The server asks for a client certificate. Have one issued and put it and its key into the \
-                          settings `client_cert` and `client_key`.";
-            return (Code::TlsClientCertRequired, remedy.to_owned());
+        if let Some(found) = self.bad_request(error) {
+            return found;
         }
         let known = Code::ALL.iter().find(|code| Some(code.as_str()) == error.server_code()).copied();
         let broken = match error.kind() {
             ErrorKind::Unavailable | ErrorKind::RateLimited | ErrorKind::Timeout => {
-                let remedy = format!(
-                    "{product}, or a gateway before it, is down, overloaded or being deployed. Try again in a few \
-                     minutes; if it stays so, ask its administrator."
-                );
+                let remedy = match self.ladder.pipeline().base().host_str().filter(|_| self.relayed) {
+                    // Most proxies answer so in place of a server that they cannot reach, and do not say who speaks.
+                    Some(host) => format!(
+                        "If {host} is an internal server, the proxy may be the one that answers (Bad Gateway): add \
+                         `{host}` to `no_proxy`. Otherwise {product}, or a gateway before it, is down, overloaded or being \
+                         deployed: try again in a few minutes, then ask its administrator."
+                    ),
+                    None => format!(
+                        "{product}, or a gateway before it, is down, overloaded or being deployed. Try again in a few \
+                         minutes; if it stays so, ask its administrator."
+                    ),
+                };
                 return (Code::ServerUnavailable, remedy);
             }
             ErrorKind::Tls => Code::TlsHandshake,
@@ -220,6 +264,28 @@ impl Climber<'_> {
         (known.unwrap_or(broken), remedy.to_owned())
     }
 
+    /// What web servers say with 400 before the product sees a request.
+    fn bad_request(self, error: &Error) -> Option<(Code, String)> {
+        let said = Some(error.message()).filter(|_| error.status() == Some(StatusCode::BAD_REQUEST))?;
+        // A server that wants a client certificate may finish the handshake without one, and refuse then.
+        if said.contains("No required SSL certificate") {
+            let remedy = "The server asks for a client certificate. Have one issued and put it and its key into the \
+                          settings `client_cert` and `client_key`.";
+            return Some((Code::TlsClientCertRequired, remedy.to_owned()));
+        }
+        if said.contains("SSL certificate error") {
+            let remedy = "The server does not accept the client certificate. Check that `client_cert` holds the whole \
+                          chain, is not expired, and comes from an authority that the server trusts.";
+            return Some((Code::TlsClientCertRequired, remedy.to_owned()));
+        }
+        let wants_tls = said.contains("HTTPS port") || said.contains("requires TLS");
+        let mut url = Some(self.ladder.pipeline().base().clone()).filter(|_| wants_tls)?;
+        let port = url.port_or_known_default();
+        url.set_scheme("https").and_then(|()| url.set_port(port)).ok()?;
+        let remedy = format!("The server speaks TLS on that port. Set `url = \"{url}\"`.");
+        Some((Code::UrlInvalid, remedy))
+    }
+
     /// Where the server leads who asks for the API: to a login, or to the address that it goes by now.
     async fn led_away(self) -> Option<RungReport> {
         let pipeline = self.ladder.pipeline();
@@ -237,8 +303,9 @@ impl Climber<'_> {
             let seen = format!("the server leads to {away}");
             return Some(not_root(seen, format!("the server says that its address is {root}"), &root));
         }
-        let shown = to.as_str().to_ascii_lowercase();
-        let is_login = LOGIN_URLS.iter().any(|mark| shown.contains(mark));
+        let (host, path) = (to.host_str()?.to_ascii_lowercase(), to.path().to_ascii_lowercase());
+        let mut parts = host.split('.').chain(path.split(['/', '.']));
+        let is_login = parts.any(|part| LOGIN_URLS.contains(&part));
         is_login.then(|| self.login(format!("the server leads to a login at {away} in place of the API")))
     }
 
@@ -326,7 +393,7 @@ impl Climber<'_> {
                 rung = rung.with_warning(
                     Code::AuthExpiresSoon,
                     format!("the token expires on {expires}, in {days} days"),
-                    "Rotate the token before that day and give the new one here; its secret is shown only once.",
+                    "Rotate the token before that day and put the new one into `token`; its secret is shown only once.",
                 );
             }
         }
@@ -507,7 +574,7 @@ impl Climber<'_> {
 
 /// The API is at another address.
 fn not_root(seen: String, what: String, root: &Url) -> RungReport {
-    let remedy = format!("Set the server URL to {root}.");
+    let remedy = format!("Set the server URL to its root, `url = \"{root}\"`.");
     RungReport::passed(Rung::Product, seen).with_failure(Code::UrlNotRoot, what, remedy)
 }
 

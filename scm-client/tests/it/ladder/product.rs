@@ -35,8 +35,14 @@ async fn each_fault_has_its_code() {
             // With a path of its own nginx passes on what it has decoded.
             server(7, &format!("location / {{ proxy_pass {sim}/; }}")),
             server(8, &format!("location / {{ proxy_pass {sim}; }}")),
+            server(
+                9,
+                &format!(
+                    "auth_basic staff; auth_basic_user_file DIR/staff; location / {{ proxy_pass {sim}; }}"
+                ),
+            ),
         ];
-        let nginx = Program::nginx(servers.len(), &servers.concat(), &[]).await;
+        let nginx = Program::nginx(servers.len(), &servers.concat(), &[("staff", "")]).await;
         let Some(nginx) = needed("nginx", nginx) else { return };
         for address in nginx.addresses() {
             section.stable(address.port(), "80");
@@ -49,6 +55,7 @@ async fn each_fault_has_its_code() {
             (1, Code::ProductOther, "another service"),
             (2, Code::ProductLoginPage, "a portal shows its login"),
             (3, Code::ProductLoginPage, "single sign-on leads to its login"),
+            (9, Code::ProductLoginPage, "nginx wants a password of its own"),
             (4, Code::ServerUnavailable, "nginx is there, the server behind it is not (502)"),
             (5, Code::ServerUnavailable, "maintenance (503)"),
             (6, Code::UrlNotRoot, "a redirect to the address that the server goes by now"),
@@ -85,17 +92,20 @@ async fn a_fault_further_up_is_coded_as_what_it_is() {
         (page(200), Code::ProductOther),
         (Fault::anywhere().reset_before(), Code::ServerUnavailable),
     ] {
-        for provider in BOTH {
-            let (url, token, faults, calls) = match provider {
-                "gitlab" => (gitlab.url(), gitlab.tokens()[0].token.clone(), gitlab.faults(), 1),
-                _ => (bitbucket.url(), bitbucket.tokens()[0].token.clone(), bitbucket.faults(), 1),
+        for (provider, (calls, rung)) in BOTH
+            .into_iter()
+            .flat_map(|provider| [(0, Rung::Product), (1, Rung::Credential)].map(|at| (provider, at)))
+        {
+            let (url, token, faults) = match provider {
+                "gitlab" => (gitlab.url(), gitlab.tokens()[0].token.clone(), gitlab.faults()),
+                _ => (bitbucket.url(), bitbucket.tokens()[0].token.clone(), bitbucket.faults()),
             };
             faults.add(fault.clone().after(calls));
             let report = Connection::to(provider, url).token(token).check().await;
             faults.clear();
-            let credential = report.rungs.iter().find(|rung| rung.rung == Rung::Credential).unwrap();
-            assert_eq!(credential.outcome, Outcome::Failed, "{report}");
-            assert_eq!(credential.findings[0].code, code, "{report}");
+            let failed = report.rungs.iter().find(|climbed| climbed.rung == rung).unwrap();
+            assert_eq!(failed.outcome, Outcome::Failed, "{report}");
+            assert_eq!(failed.findings[0].code, code, "{report}");
         }
     }
 }

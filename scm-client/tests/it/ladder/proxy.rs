@@ -80,5 +80,19 @@ async fn each_fault_has_its_code() {
             }
         }
     }
+    // A proxy that does not say who speaks.
+    let silent =
+        format!("server {{ listen 127.0.0.1:PORT0; location / {{ proxy_pass http://{closed}; }} }}\n");
+    let Some(silent) = needed("nginx", Program::nginx(1, &silent, &[]).await) else { return };
+    for provider in BOTH {
+        let connection = Connection::to(provider, "http://gitlab.company.com");
+        let report = through(connection, silent.address(), "").check().await;
+        section.found(
+            Code::ServerUnavailable,
+            "a 502 that may be the proxy's: it does not say who speaks (http)",
+            &report,
+        );
+        assert!(report.to_string().contains("add `gitlab.company.com` to `no_proxy`"), "{report}");
+    }
     section.assert_on_page();
 }

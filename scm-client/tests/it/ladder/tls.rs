@@ -43,6 +43,12 @@ fn trusting(pem: &str) -> String {
     format!("network = {{ ca = {{ value = \"\"\"{pem}\"\"\" }} }}")
 }
 
+fn identity_lines(ca: &str, certificate: &str, key: &str) -> String {
+    format!(
+        "network = {{ ca = {{ value = \"\"\"{ca}\"\"\" }}, client_cert = \"\"\"{certificate}\"\"\", client_key = \"\"\"{key}\"\"\" }}"
+    )
+}
+
 #[tokio::test]
 async fn each_fault_has_its_code() {
     let mut section = Section::new("TLS");
@@ -141,12 +147,20 @@ async fn each_fault_has_its_code() {
 
         // The client certificate that the server knows.
         let (certificate, key) = root.issue("client", later);
-        let identity = format!(
-            "network = {{ ca = {{ value = \"\"\"{}\"\"\" }}, client_cert = \"\"\"{certificate}\"\"\", client_key = \"\"\"{key}\"\"\" }}",
-            root.pem
-        );
-        let report = to(5).with(identity).check().await;
+        let identity = identity_lines(&root.pem, &certificate, &key);
+        let report = to(5).with(&identity).check().await;
         assert!(report.is_ok(), "{report}");
+        let (certificate, key) = opener.issue("client", later);
+        let stranger = identity_lines(&root.pem, &certificate, &key);
+        let report = to(5).with(stranger).check().await;
+        section.found(Code::TlsClientCertRequired, "nginx does not accept the client certificate", &report);
+
+        let plain = Connection::to(provider, format!("http://{}/", nginx.addresses()[0])).token(&token);
+        section.found(
+            Code::UrlInvalid,
+            "http:// in the URL, to a port that speaks TLS",
+            &plain.check().await,
+        );
     }
     section.assert_on_page();
 }
