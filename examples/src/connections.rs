@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use scm_client::{Config, connect};
+use scm_client::transport::NoProxy;
+use scm_client::{Config, ConnectionConfig, connect};
 use scm_core::{Error, Result, Scm};
 use scm_testkit::proxy::Proxy;
 use scm_testkit::sim::SimError;
 use scm_testkit::sim::bitbucket_dc::{BitbucketDcSim, BitbucketDcSimBuilder};
 use scm_testkit::sim::gitlab::{GitLabSim, GitLabSimBuilder};
+
+use crate::output::warn;
 
 /// A connection and what reports say of it.
 #[derive(Debug, Clone)]
@@ -19,8 +22,27 @@ pub struct Connection {
     pub provider: String,
     /// Its route.
     pub route: String,
+    /// Entries of its `no_proxy` that cannot be read, and why.
+    pub ignored: Vec<String>,
     /// The client.
     pub scm: Arc<dyn Scm>,
+}
+
+impl Connection {
+    fn open(config: &ConnectionConfig) -> Result<Self> {
+        let list = NoProxy::parse(config.network.no_proxy.as_deref().unwrap_or_default());
+        let ignored: Vec<_> = list.malformed().iter().map(ToString::to_string).collect();
+        for entry in &ignored {
+            warn(&format!("connection '{}': no_proxy: an entry is ignored: {entry}", config.name));
+        }
+        Ok(Self {
+            name: config.name.clone(),
+            provider: config.provider.clone(),
+            route: config.route.to_string(),
+            ignored,
+            scm: connect(config, &variable)?,
+        })
+    }
 }
 
 /// Open connections. The demonstration's servers live as long as this.
@@ -115,6 +137,15 @@ impl Connections {
     /// # Errors
     /// `Config` for what cannot be, naming it.
     pub async fn open(config: Option<&Path>) -> Result<Self> {
+        Self::open_chosen(config, None).await
+    }
+
+    /// The same, with one connection alone where it is `chosen` by its name. What is ignored of a configuration is told on
+    /// standard error.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open), and for a name that no connection has.
+    pub async fn open_chosen(config: Option<&Path>, chosen: Option<&str>) -> Result<Self> {
         let (config, demo) = match config {
             Some(path) => (Config::load(path)?, None),
             None => {
@@ -122,15 +153,11 @@ impl Connections {
                 (Config::from_toml(&demo.config()?, "")?, Some(demo))
             }
         };
-        let open = |connection: &scm_client::ConnectionConfig| {
-            connect(connection, &variable).map(|scm| Connection {
-                name: connection.name.clone(),
-                provider: connection.provider.clone(),
-                route: connection.route.to_string(),
-                scm,
-            })
+        let wanted = match chosen {
+            Some(name) => std::slice::from_ref(config.connection(name)?),
+            None => &config.connections,
         };
-        let list = config.connections.iter().map(open).collect::<Result<_>>()?;
+        let list = wanted.iter().map(Connection::open).collect::<Result<_>>()?;
         Ok(Self { list, demo })
     }
 

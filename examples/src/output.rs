@@ -38,6 +38,12 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Writes what should be known, and stops nothing, to standard error.
+pub fn warn(text: &str) {
+    // Nothing is left to do where even this cannot be written.
+    let _ = writeln!(std::io::stderr().lock(), "warning: {text}");
+}
+
 /// Writes what went wrong to standard error, after the program's name.
 pub fn complain(program: &str, error: &Error) {
     // Nothing is left to do where even this cannot be written.

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use scm_core::{Error, Result, Route, redact};
+use scm_core::{Error, Result, Route};
+use scm_transport::NoProxy;
 use serde::Deserialize;
 use url::Url;
 
@@ -81,6 +82,10 @@ pub struct NetworkConfig {
     pub https_proxy: Option<Source>,
     /// What goes straight to the server all the same.
     pub no_proxy: Option<String>,
+    /// Take proxies and exceptions from the usual variables (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`, in lower or
+    /// upper case) in place of the three settings before.
+    #[serde(default)]
+    pub proxy_from_env: bool,
     /// Send `localhost` and loopback addresses through the proxy too.
     #[serde(default)]
     pub proxy_loopback: bool,
@@ -139,7 +144,8 @@ impl fmt::Debug for NetworkConfig {
             .field("http_proxy", &self.http_proxy)
             .field("https_proxy", &self.https_proxy)
             // People paste URLs of proxies into it.
-            .field("no_proxy", &self.no_proxy.as_deref().map(redact::line))
+            .field("no_proxy", &self.no_proxy.as_deref().map(NoProxy::parse))
+            .field("proxy_from_env", &self.proxy_from_env)
             .field("proxy_loopback", &self.proxy_loopback)
             .field("ca", &self.ca)
             .field("ca_only", &self.ca_only)

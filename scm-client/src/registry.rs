@@ -10,6 +10,7 @@ use scm_core::{
 };
 use scm_transport::{CaCertificates, ClientIdentity, DirectTransport, Network, Proxies, ProxyTransport};
 use secrecy::ExposeSecret as _;
+use url::Url;
 
 use crate::config::ConnectionConfig;
 use crate::source::{Source, TokenSource, Variables};
@@ -170,10 +171,10 @@ pub fn transport_of(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Tr
     }
     let proxied =
         settings.http_proxy.is_some() || settings.https_proxy.is_some() || settings.no_proxy.is_some();
-    if proxied || settings.proxy_loopback {
+    if proxied || settings.proxy_loopback || settings.proxy_from_env {
         // Never a silent direct connection.
         return Err(Error::config(
-            "proxy settings (http_proxy, https_proxy, no_proxy, proxy_loopback) do nothing on the route 'direct'; take \
+            "proxy settings (http_proxy, https_proxy, no_proxy, proxy_from_env, proxy_loopback) do nothing on the route 'direct'; take \
              them out, or use the route 'proxy'",
         ));
     }
@@ -186,7 +187,19 @@ fn proxies(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Proxies> {
         source.as_ref().map(|source| source.secret(what, &config.dir, vars)).transpose()
     };
     let named = |error: Error| Error::config(format!("network.{}", error.message()));
-    let mut proxies = Proxies::new().with_no_proxy(settings.no_proxy.as_deref().unwrap_or_default());
+    let given = [&settings.http_proxy, &settings.https_proxy].into_iter().any(Option::is_some);
+    let mut proxies = match settings.proxy_from_env {
+        true if given || settings.no_proxy.is_some() => {
+            return Err(Error::config(
+                "network.proxy_from_env takes proxies and exceptions from the usual variables: give either it, or \
+                 http_proxy, https_proxy and no_proxy",
+            ));
+        }
+        true => Proxies::from_vars(vars).map_err(|error| {
+            Error::config(format!("network.proxy_from_env: the variable {}", error.message()))
+        })?,
+        false => Proxies::new().with_no_proxy(settings.no_proxy.as_deref().unwrap_or_default()),
+    };
     if let Some(url) = read(&settings.http_proxy, "network.http_proxy")? {
         proxies = proxies.with_http_proxy(&url).map_err(named)?;
     }
@@ -196,17 +209,19 @@ fn proxies(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Proxies> {
     if settings.proxy_loopback {
         proxies = proxies.with_proxied_loopback();
     }
-    let plain = config.url.as_deref().is_some_and(|url| url.trim_start().starts_with("http://"));
-    let (needed, there) = match plain {
-        true => ("http_proxy", settings.http_proxy.is_some()),
-        false => ("https_proxy", settings.https_proxy.is_some()),
-    };
-    if !there {
+    let url = config.url.as_deref().and_then(|url| Url::parse(url.trim()).ok());
+    let is_plain = url.is_some_and(|url| url.scheme() == "http");
+    let scheme = if is_plain { "http" } else { "https" };
+    if !proxies.has_proxy_for(scheme) {
         // The proxy of the other scheme would leave this connection direct.
-        return Err(Error::config(format!(
-            "the route 'proxy' needs network.{needed}, the proxy for {} servers",
-            if plain { "http://" } else { "https://" }
-        )));
+        return Err(Error::config(match settings.proxy_from_env {
+            true => format!(
+                "network.proxy_from_env: neither {scheme}_proxy nor all_proxy is set, for {scheme}:// servers"
+            ),
+            false => {
+                format!("the route 'proxy' needs network.{scheme}_proxy, the proxy for {scheme}:// servers")
+            }
+        }));
     }
     Ok(proxies)
 }
@@ -225,7 +240,8 @@ fn network(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Network> {
         *field = seconds(name, limit)?.unwrap_or(*field);
     }
     network.request_timeout = seconds("request_timeout_s", settings.request_timeout_s)?;
-    if let Some(ca) = read(&settings.ca, "network.ca")? {
+    let ca = settings.ca.as_ref().map(|ca| ca.bytes("network.ca", &config.dir, vars)).transpose()?;
+    if let Some(ca) = ca {
         let roots = CaCertificates::parse(ca.expose_secret())
             .map_err(|error| Error::config(format!("network.ca: {}", error.message())))?;
         network = match settings.ca_only {
@@ -345,10 +361,22 @@ mod tests {
             ),
             (
                 format!(
-                    "provider = \"gitlab\"\nurl = \"http://git.test\"\nroute = \"proxy\"\nnetwork = {{ https_proxy = \
+                    "provider = \"gitlab\"\nurl = \"HTTP://git.test\"\nroute = \"proxy\"\nnetwork = {{ https_proxy = \
                      \"http://p:3128\" }}\n{token}"
                 ),
                 "needs network.http_proxy, the proxy for http:// servers",
+            ),
+            (
+                format!(
+                    "provider = \"gitlab\"\nroute = \"proxy\"\nnetwork = {{ proxy_from_env = true }}\n{token}"
+                ),
+                "neither https_proxy nor all_proxy is set",
+            ),
+            (
+                format!(
+                    "provider = \"gitlab\"\nroute = \"proxy\"\nnetwork = {{ proxy_from_env = true, no_proxy = \"x\" }}\n{token}"
+                ),
+                "give either it, or",
             ),
             (
                 format!(

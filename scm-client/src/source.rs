@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use scm_core::{Error, Result, read_secret};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
@@ -28,17 +28,37 @@ impl Source {
     ///
     /// # Errors
     /// `Config`, naming `what`, and the file or variable.
-    pub(crate) fn text(&self, what: &str, dir: &Path, vars: Variables<'_>) -> Result<SecretString> {
+    pub(crate) fn bytes(&self, what: &str, dir: &Path, vars: Variables<'_>) -> Result<SecretSlice<u8>> {
         match self {
             Self::File(path) => {
                 let path = dir.join(path);
-                std::fs::read_to_string(&path).map(SecretString::from).map_err(|error| {
+                std::fs::read(&path).map(SecretSlice::from).map_err(|error| {
                     Error::config(format!(
                         "{what}: the file {} cannot be read: {}",
                         path.display(),
                         error.kind()
                     ))
                 })
+            }
+            other => {
+                let text = other.text(what, dir, vars)?;
+                Ok(text.expose_secret().as_bytes().to_vec().into())
+            }
+        }
+    }
+
+    /// The same, as text.
+    ///
+    /// # Errors
+    /// Those of [`bytes`](Self::bytes), and for what is no UTF-8.
+    pub(crate) fn text(&self, what: &str, dir: &Path, vars: Variables<'_>) -> Result<SecretString> {
+        match self {
+            Self::File(_) => {
+                let bytes = self.bytes(what, dir, vars)?;
+                let text = std::str::from_utf8(bytes.expose_secret());
+                let text =
+                    text.map_err(|_| Error::config(format!("{what}: the file is no text, such as PEM")))?;
+                Ok(text.to_owned().into())
             }
             Self::Variable(name) => match vars(name) {
                 Some(value) if !value.trim().is_empty() => Ok(SecretString::from(value.trim().to_owned())),

@@ -4,7 +4,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use super::doctor::DOCTOR;
-use super::{Setup, run, text};
+use super::{Setup, json, run, text};
 
 async fn route(args: &[&str]) -> (Option<i32>, String, String) {
     let output = run(DOCTOR, &[&["route"], args].concat()).await;
@@ -54,7 +54,7 @@ async fn each_url_gets_its_way_and_the_reason() {
          direct  http://10.1.2.3:7990  entry `10.0.0.0/8`\n\
          direct  http://[::1%25lo]/  loopback is always direct\n"
     );
-    assert_eq!(err, "doctor: --no-proxy: an entry is ignored: `http://oops`: a URL; give the host alone\n");
+    assert_eq!(err, "warning: --no-proxy: an entry is ignored: `http://oops`: a URL; give the host alone\n");
     let (_, out, _) = route(&["--proxy", proxy, "--proxy-loopback", "http://localhost"]).await;
     assert_eq!(out, "proxy   http://localhost  no entry matches\n");
 }
@@ -125,10 +125,43 @@ async fn a_malformed_entry_of_a_connection_is_told_by_name_at_the_start() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
         said.starts_with(
-            "doctor: connection 'acme': no_proxy: an entry is ignored: `.svc;.local`: entries are separated by commas or \
-             white space\ndoctor: connection 'acme': no_proxy: an entry is ignored: `10.0.*`: "
+            "warning: connection 'acme': no_proxy: an entry is ignored: `.svc;.local`: entries are separated by commas or \
+             white space\nwarning: connection 'acme': no_proxy: an entry is ignored: `10.0.*`: "
         ),
         "{said}"
     );
     assert_eq!(output.status.code(), Some(1));
+    let output = run(DOCTOR, &["--json", "--config", text(&setup.config)]).await;
+    let (_, report) = json(&output);
+    assert_eq!(report["connections"][0]["ignored_no_proxy"].as_array().unwrap().len(), 2);
+    let output = run(env!("CARGO_BIN_EXE_onboard"), &["--config", text(&setup.config)]).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.starts_with("warning: connection 'acme': no_proxy: an entry is ignored: `.svc;.local`"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_chosen_stands_in_nobodys_way() {
+    let setup = Setup::new("http://127.0.0.1:1", "glpat-any");
+    let other =
+        "[[connection]]\nname = \"broken\"\nprovider = \"gitlab\"\ntoken = { file = \"gone.token\" }\n";
+    let config = std::fs::read_to_string(&setup.config).unwrap() + other;
+    std::fs::write(&setup.config, config).unwrap();
+    for (chosen, code) in [("acme", 1), ("broken", 2)] {
+        let output = run(DOCTOR, &["--config", text(&setup.config), "--connection", chosen]).await;
+        assert_eq!(output.status.code(), Some(code), "{chosen}");
+    }
+}
+
+#[tokio::test]
+async fn a_url_that_is_none_is_refused_and_the_next_line_answered() {
+    let asked =
+        "{\"no_proxy\":\"\",\"url\":\"http://u]@[::1\"}\n{\"no_proxy\":\"*\",\"url\":\"http://git.test\"}\n";
+    let (code, out, _) = lines(asked, &[]).await;
+    assert_eq!(code, Some(0));
+    let routes: Vec<_> =
+        out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect();
+    assert_eq!((routes[0]["route"].as_str(), routes[1]["route"].as_str()), (Some("refused"), Some("direct")));
 }

@@ -70,3 +70,45 @@ async fn time_limits_of_the_configuration_hold() {
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert!(error.to_string().contains("1s"), "{error}");
 }
+
+#[test]
+fn a_ca_in_the_wrong_form_is_named_before_anything_is_sent() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for (content, words) in [
+        (certificate.der().to_vec(), "this is DER, not PEM; convert it with `openssl x509"),
+        (Vec::new(), "empty"),
+        (key.serialize_pem().into_bytes(), "private key"),
+        (certificate.pem().replacen("MII", "M!I", 1).into_bytes(), "broken base64"),
+    ] {
+        std::fs::write(dir.path().join("ca"), content).unwrap();
+        let text = "[[connection]]\nname = \"acme\"\nprovider = \"gitlab\"\ntoken = { value = \"t\" }\n\
+                    network = { ca = { file = \"ca\" } }\n";
+        let config = Config::from_toml(text, dir.path()).unwrap();
+        let error = connect(&config.connections[0], &|_| None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.message().contains("network.ca: ") && error.message().contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_usual_variables_count_where_that_is_asked_for() {
+    let refusal = |said: &'static str| Script::new().request().json(401, said);
+    let proxy = ScriptedServer::start([refusal("{\"message\":\"through the proxy\"}")]).await.unwrap();
+    let text = "[[connection]]\nname = \"acme\"\nprovider = \"gitlab\"\nurl = \"http://git.test\"\ntoken = { value = \"t\" }\n\
+                route = \"proxy\"\nnetwork = { proxy_from_env = true }\n";
+    let config = Config::from_toml(text, "").unwrap();
+    let variables = |name: &str| match name {
+        "HTTP_PROXY" => Some(proxy.url()),
+        "no_proxy" => Some(".svc".to_owned()),
+        _ => None,
+    };
+    let scm = connect(&config.connections[0], &variables).unwrap();
+    let error = scm.connection().identity().await.unwrap_err();
+    assert!(error.message().contains("through the proxy"), "{error}");
+    // There the variable comes from a request's header.
+    let cgi = |name: &str| if name == "REQUEST_METHOD" { Some("GET".to_owned()) } else { variables(name) };
+    let error = connect(&config.connections[0], &cgi).unwrap_err();
+    assert!(error.message().contains("neither http_proxy nor all_proxy is set"), "{error}");
+}

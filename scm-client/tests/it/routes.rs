@@ -44,11 +44,12 @@ impl Hop {
         Transport::new(ProxyTransport::new(&network.with_proxies(proxies)).unwrap())
     }
 
-    /// What has gone through, if that is known.
+    /// What has gone through.
     pub(crate) fn requests(&self) -> Option<usize> {
         match self {
+            Self::None => None,
             Self::Small(proxy) => Some(proxy.traffic().requests),
-            Self::None | Self::Real(_) => None,
+            Self::Real(proxy) => Some(proxy.requests().unwrap()),
         }
     }
 }

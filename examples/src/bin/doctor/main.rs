@@ -2,16 +2,14 @@
 
 mod route;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use comfy_table::Color;
-use scm_client::Config;
-use scm_client::transport::NoProxy;
-use scm_core::{CheckOptions, CheckReport, Error, Outcome, Purpose, RepoId, Result};
-use scm_examples::connections::Connections;
+use scm_core::{CheckOptions, CheckReport, Outcome, Purpose, RepoId, Result};
+use scm_examples::connections::{Connection, Connections};
 use scm_examples::output::{complain, print, print_json};
 
 /// Climbs the check ladder of each connection: address, route, name, connection, proxy, TLS, product, credential,
@@ -61,43 +59,15 @@ async fn main() -> ExitCode {
     })
 }
 
-/// A line beside the report.
-fn warn(text: &str) {
-    // Nothing is left to do where even this cannot be written.
-    let _ = writeln!(std::io::stderr().lock(), "doctor: {text}");
-}
-
-/// Entries of exceptions that match nothing, since nobody can read them.
-fn warn_of_malformed(config: &Config) {
-    for connection in &config.connections {
-        let list = NoProxy::parse(connection.network.no_proxy.as_deref().unwrap_or_default());
-        for malformed in list.malformed() {
-            warn(&format!("connection '{}': no_proxy: an entry is ignored: {malformed}", connection.name));
-        }
-    }
-}
-
 async fn climb(cli: &Cli) -> Result<ExitCode> {
-    if let Some(config) = &cli.config {
-        warn_of_malformed(&Config::load(config)?);
-    }
-    let connections = Connections::open(cli.config.as_deref()).await?;
-    let chosen: Vec<_> = connections
-        .list
-        .iter()
-        .filter(|connection| cli.connection.as_ref().is_none_or(|name| *name == connection.name))
-        .collect();
-    if chosen.is_empty() {
-        let names: Vec<_> = connections.list.iter().map(|connection| connection.name.as_str()).collect();
-        return Err(Error::config(format!("no such connection; there are: {}", names.join(", "))));
-    }
+    let connections = Connections::open_chosen(cli.config.as_deref(), cli.connection.as_deref()).await?;
     let opts = CheckOptions::default()
         .with_repositories(cli.repository.clone())
         .with_purpose(if cli.read_only { Purpose::Read } else { Purpose::Write })
         .with_warn_days(cli.warn_days);
     let mut reports = Vec::new();
-    for connection in chosen {
-        reports.push((connection.name.clone(), connection.scm.connection().check(&opts).await));
+    for connection in &connections.list {
+        reports.push((connection.clone(), connection.scm.connection().check(&opts).await));
     }
     let all_ok = reports.iter().all(|(_, report)| report.is_ok());
     connections.close().await;
@@ -109,19 +79,21 @@ async fn climb(cli: &Cli) -> Result<ExitCode> {
     Ok(if all_ok { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn as_json(reports: &[(String, CheckReport)], ok: bool) -> serde_json::Value {
+fn as_json(reports: &[(Connection, CheckReport)], ok: bool) -> serde_json::Value {
     let connections: Vec<_> = reports
         .iter()
-        .map(|(name, report)| {
+        .map(|(Connection { name, ignored, .. }, report)| {
             let codes: Vec<_> = report.findings().map(|finding| finding.code.as_str()).collect();
-            serde_json::json!({ "name": name, "ok": report.is_ok(), "codes": codes, "report": report })
+            serde_json::json!({
+                "name": name, "ok": report.is_ok(), "codes": codes, "ignored_no_proxy": ignored, "report": report
+            })
         })
         .collect();
     serde_json::json!({ "ok": ok, "connections": connections })
 }
 
 /// A tree, coloured on a terminal.
-fn as_text(reports: &[(String, CheckReport)]) -> String {
+fn as_text(reports: &[(Connection, CheckReport)]) -> String {
     let colour = std::io::stdout().is_terminal();
     let paint = |text: &str, with: Color| {
         let code = match with {
@@ -133,7 +105,7 @@ fn as_text(reports: &[(String, CheckReport)]) -> String {
         if colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     };
     let mut out = String::new();
-    for (name, report) in reports {
+    for (Connection { name, .. }, report) in reports {
         out.push_str(&format!("{name}: {} at {}, route {}\n", report.provider, report.url, report.route));
         for (index, rung) in report.rungs.iter().enumerate() {
             let last = index + 1 == report.rungs.len();
@@ -145,7 +117,11 @@ fn as_text(reports: &[(String, CheckReport)]) -> String {
                 _ => ("skip", Color::Grey),
             };
             let (mark, word) = (paint(mark, with), rung.rung.as_str());
-            out.push_str(&format!("{branch} {mark} {word:<12} {} ({} ms)\n", rung.seen, rung.elapsed_ms));
+            out.push_str(&format!("{branch} {mark} {word:<12} {}", rung.seen));
+            if rung.outcome != Outcome::Skipped {
+                out.push_str(&format!(" ({} ms)", rung.elapsed_ms));
+            }
+            out.push('\n');
             for finding in &rung.findings {
                 out.push_str(&format!(
                     "{below}      {}: {}\n",

@@ -6,9 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use scm_client::transport::{NoProxy, Proxies};
 use scm_core::{Error, Result, redact};
-use scm_examples::output::{print, print_json};
-
-use super::warn;
+use scm_examples::output::{print, print_json, warn};
 
 /// Tells for each URL whether requests go through the proxy or straight to the server, and why, by the very rules that
 /// connections follow. Nothing is sent and no name is resolved.
