@@ -1,0 +1,1 @@
+//! Tests of the agent route from outside: one binary, for link time.
