@@ -54,6 +54,9 @@ const SMUGGLED_PARAMETERS: &[&str] = &[
     "sudo",
 ];
 
+/// How often a segment may be encoded.
+const LAYERS: usize = 5;
+
 /// What an agent may reach: nothing that is not listed.
 ///
 /// ```
@@ -100,14 +103,14 @@ impl Policy {
         &self.allowed
     }
 
-    /// May this request go out? `bare` says that it has no body.
+    /// May this request go out, and by which rule? `bare` says that it has no body.
     pub(crate) fn decide(
         &self,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
         bare: bool,
-    ) -> std::result::Result<Allowed<'_>, Denied> {
+    ) -> std::result::Result<&'static str, Denied> {
         let origin = Origin::of(uri).ok_or(Denied::NoOrigin)?;
         if !self.allowed.iter().any(|entry| entry.origin == origin) {
             return Err(Denied::Origin(origin));
@@ -127,16 +130,31 @@ impl Policy {
             if entry.preset != Preset::Any && !bare && is_form(headers) {
                 denied = Denied::Form;
             } else if entry.grants(grant) {
-                return Ok(Allowed { entry, rule });
+                return Ok(rule);
             } else {
                 denied = Denied::Grant { grant, entry: entry.to_string() };
             }
         }
-        Err(denied)
+        match denied {
+            Denied::Rule(..) if path.iter().any(|segment| segment.twice) => {
+                Err(Denied::Path("is encoded twice"))
+            }
+            denied => Err(denied),
+        }
     }
 
-    /// May a name lead to `address`? If not, why not.
-    pub(crate) fn refuses(&self, address: IpAddr) -> Option<&'static str> {
+    /// Is anything allowed on the server of `url`?
+    pub(crate) fn knows(&self, url: &Url) -> std::result::Result<(), Denied> {
+        let origin = Origin::of_url(url).ok_or(Denied::NoOrigin)?;
+        match self.allowed.iter().any(|entry| entry.origin == origin) {
+            true => Ok(()),
+            false => Err(Denied::Origin(origin)),
+        }
+    }
+
+    /// Why no name may lead to `address`, where that is so: it is of the agent's own machine, link-local, or of a cloud's
+    /// metadata. Whoever resolves names for an agent asks this of every address, and dials no other.
+    pub fn refuses(&self, address: IpAddr) -> Option<&'static str> {
         if self.addresses.iter().any(|listed| listed.to_canonical() == address.to_canonical()) {
             return None;
         }
@@ -152,7 +170,7 @@ impl Policy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allow {
     origin: Origin,
-    root: Vec<String>,
+    root: Vec<Segment>,
     preset: Preset,
     grants: Option<Vec<Grant>>,
 }
@@ -216,7 +234,7 @@ impl fmt::Display for Allow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.origin)?;
         for segment in &self.root {
-            write!(f, "/{segment}")?;
+            write!(f, "/{}", segment.text)?;
         }
         write!(f, "={}", self.preset.as_str())?;
         for (index, grant) in self.grants.iter().flatten().enumerate() {
@@ -313,13 +331,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A request that may go out.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowed<'a> {
-    pub(crate) entry: &'a Allow,
-    pub(crate) rule: &'static str,
-}
-
 /// A request that may not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Denied {
@@ -350,8 +361,16 @@ pub(crate) fn keep_allowed_headers(headers: &mut HeaderMap) {
     }
 }
 
+/// A segment of a path, decoded once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) text: String,
+    /// It can be decoded once more: a name such as `100%25` has that, and so has a trick.
+    pub(crate) twice: bool,
+}
+
 /// The segments of a path, split at raw slashes and decoded once.
-fn segments(path: &str) -> std::result::Result<Vec<String>, &'static str> {
+fn segments(path: &str) -> std::result::Result<Vec<Segment>, &'static str> {
     let path = path.strip_prefix('/').ok_or("does not start with a slash")?;
     if path.is_empty() {
         return Ok(Vec::new());
@@ -359,7 +378,7 @@ fn segments(path: &str) -> std::result::Result<Vec<String>, &'static str> {
     path.split('/').map(segment).collect()
 }
 
-fn segment(raw: &str) -> std::result::Result<String, &'static str> {
+fn segment(raw: &str) -> std::result::Result<Segment, &'static str> {
     if raw.contains(';') {
         // Tomcat cuts a segment there, before it looks for dots.
         return Err("has a semicolon");
@@ -367,25 +386,35 @@ fn segment(raw: &str) -> std::result::Result<String, &'static str> {
     if escapes(raw) != raw.matches('%').count() {
         return Err("has a % that encodes nothing");
     }
-    let Ok(decoded) = percent_decode_str(raw).decode_utf8() else { return Err("is not UTF-8") };
-    if decoded.contains('\\') {
+    let Ok(text) = percent_decode_str(raw).decode_utf8() else { return Err("is not UTF-8") };
+    // Something on the way may decode once more than it should: no layer may hold a trick.
+    let mut layer = text.clone();
+    for _ in 0..LAYERS {
+        harmless(&layer)?;
+        if escapes(&layer) == 0 {
+            return Ok(Segment { twice: escapes(&text) > 0, text: text.into_owned() });
+        }
+        layer = percent_decode_str(&layer).decode_utf8_lossy().into_owned().into();
+    }
+    Err("is encoded too often")
+}
+
+fn harmless(text: &str) -> std::result::Result<(), &'static str> {
+    if text.contains('\\') {
         return Err("has a backslash");
     }
-    if decoded.contains(char::is_control) {
+    if text.contains(char::is_control) {
         return Err("has a control character");
     }
-    if escapes(&decoded) > 0 {
-        return Err("is encoded twice");
-    }
-    // Something on the way may decode an encoded slash, and look again.
-    for piece in decoded.split('/') {
+    // The same for an encoded slash, and Tomcat cuts at semicolons.
+    for piece in text.split('/') {
         match piece.split(';').next().unwrap_or_default() {
             "" => return Err("has an empty segment"),
             "." | ".." => return Err("has a dot segment"),
             _ => {}
         }
     }
-    Ok(decoded.into_owned())
+    Ok(())
 }
 
 /// How many bytes are encoded in `text`.

@@ -2,9 +2,10 @@
 
 use http::Method;
 
-use super::policy::{Grant, Preset};
+use super::policy::{Grant, Preset, Segment};
 
-/// Who may use a rule, its methods, and its path below the server's root: `*` is one segment, `**` at the end one or more.
+/// Who may use a rule, its methods, and its path below the server's root: `*` is one segment, `{}` one that is a name of
+/// anything, `**` at the end one or more of those. Only names may look as if they were encoded twice.
 type Rule = (Grant, &'static [Method], &'static str);
 
 const READ: &[Method] = &[Method::GET, Method::HEAD];
@@ -28,7 +29,7 @@ const GITLAB: &[Rule] = &[
     (Grant::Read, READ, "api/v4/projects/*"),
     (Grant::Read, READ, "api/v4/projects/*/repository/**"),
     (Grant::Read, READ, "api/v4/projects/*/protected_branches"),
-    (Grant::Read, READ, "api/v4/projects/*/protected_branches/*"),
+    (Grant::Read, READ, "api/v4/projects/*/protected_branches/{}"),
     (Grant::Read, READ, "api/v4/projects/*/merge_requests"),
     (Grant::Read, READ, "api/v4/projects/*/merge_requests/**"),
     (Grant::Read, READ, "api/v4/projects/*/pipelines"),
@@ -37,7 +38,7 @@ const GITLAB: &[Rule] = &[
     (Grant::Read, READ, "api/v4/projects/*/jobs/*"),
     (Grant::Read, READ, "api/v4/projects/*/jobs/*/trace"),
     (Grant::Write, POST, "api/v4/projects/*/repository/branches"),
-    (Grant::Write, DELETE, "api/v4/projects/*/repository/branches/*"),
+    (Grant::Write, DELETE, "api/v4/projects/*/repository/branches/{}"),
     (Grant::Write, POST, "api/v4/projects/*/repository/commits"),
     (Grant::Write, POST, "api/v4/projects/*/repository/tags"),
     (Grant::Write, POST, "api/v4/projects/*/statuses/*"),
@@ -115,11 +116,11 @@ const BITBUCKET_DC: &[Rule] = &[
 pub(super) fn matching(
     preset: Preset,
     method: &Method,
-    path: &[String],
+    path: &[Segment],
     query: &str,
 ) -> Option<(Grant, &'static str)> {
     let rules = match preset {
-        Preset::Any => return Some((Grant::Any, "any")),
+        Preset::Any => return path.iter().all(|segment| !segment.twice).then_some((Grant::Any, "any")),
         Preset::GitLab => GITLAB,
         Preset::BitbucketDc => BITBUCKET_DC,
     };
@@ -130,13 +131,14 @@ pub(super) fn matching(
     Some((rule.0, rule.2))
 }
 
-fn fits(pattern: &str, path: &[String]) -> bool {
+fn fits(pattern: &str, path: &[Segment]) -> bool {
     let mut path = path.iter();
     for wanted in pattern.split('/') {
         match (wanted, path.next()) {
             ("**", Some(_)) => return true,
-            ("*", Some(_)) => {}
-            (wanted, Some(seen)) if wanted == seen => {}
+            ("{}", Some(_)) => {}
+            ("*", Some(seen)) if !seen.twice => {}
+            (wanted, Some(seen)) if wanted == seen.text => {}
             _ => return false,
         }
     }
@@ -144,9 +146,13 @@ fn fits(pattern: &str, path: &[String]) -> bool {
 }
 
 /// git's smart protocol; the dumb one, which reads any file, is not spoken.
-fn git(preset: Preset, method: &Method, path: &[String], query: &str) -> Option<Grant> {
-    let (repository, service) = match path {
-        [before @ .., info, refs] if info == "info" && refs == "refs" => {
+fn git(preset: Preset, method: &Method, path: &[Segment], query: &str) -> Option<Grant> {
+    if path.iter().any(|segment| segment.twice) {
+        return None;
+    }
+    let path: Vec<&str> = path.iter().map(|segment| segment.text.as_str()).collect();
+    let (repository, service) = match path.as_slice() {
+        [before @ .., info, refs] if *info == "info" && *refs == "refs" => {
             let service = match (method, query) {
                 (&Method::GET, "service=git-upload-pack") => "git-upload-pack",
                 (&Method::GET, "service=git-receive-pack") => "git-receive-pack",
@@ -154,11 +160,11 @@ fn git(preset: Preset, method: &Method, path: &[String], query: &str) -> Option<
             };
             (before, service)
         }
-        [before @ .., service] if method == Method::POST && query.is_empty() => (before, service.as_str()),
+        [before @ .., service] if method == Method::POST && query.is_empty() => (before, *service),
         _ => return None,
     };
     let place = match preset {
-        Preset::BitbucketDc => repository.len() == 3 && repository.first().is_some_and(|scm| scm == "scm"),
+        Preset::BitbucketDc => repository.len() == 3 && repository.first() == Some(&"scm"),
         _ => repository.len() >= 2,
     };
     if !place || !repository.last().is_some_and(|name| name.ends_with(".git") && name.len() > 4) {

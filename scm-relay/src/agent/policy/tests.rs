@@ -15,7 +15,7 @@ fn decide(allow: &[&str], request: &str, headers: &[(&str, &str)], bare: bool) -
         .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
         .collect();
     match policy.decide(&method.parse().unwrap(), &uri.parse().unwrap(), &headers, bare) {
-        Ok(allowed) => allowed.rule.to_owned(),
+        Ok(rule) => rule.to_owned(),
         Err(denied) => denied.to_string(),
     }
 }
@@ -32,6 +32,14 @@ fn gitlab_lets_through_what_the_sdk_does_and_no_more() {
         ("GET /api/v4/projects/group%2Fsub%2Frepo", "api/v4/projects/*"),
         ("HEAD /api/v4/projects/7/repository/files/a%2Fb.txt?ref=main", "api/v4/projects/*/repository/**"),
         ("GET /api/v4/projects/7/repository/files/100%25.txt/raw", "api/v4/projects/*/repository/**"),
+        (
+            "GET /api/v4/projects/7/repository/files/per%25cent%2520%2Fa%252Fb.txt",
+            "api/v4/projects/*/repository/**",
+        ),
+        (
+            "DELETE /api/v4/projects/7/repository/branches/per%252Fcent",
+            "api/v4/projects/*/repository/branches/{}",
+        ),
         ("GET /api/v4/projects/7/repository/archive.tar.gz", "api/v4/projects/*/repository/**"),
         ("POST /api/v4/projects/7/repository/commits", "api/v4/projects/*/repository/commits"),
         ("PUT /api/v4/projects/7/merge_requests/3/rebase", "api/v4/projects/*/merge_requests/*/rebase"),
@@ -157,7 +165,11 @@ fn tricks_with_the_path_are_refused_whatever_is_allowed() {
         ("/api/v4/projects/./7", "has a dot segment"),
         ("/api/v4/projects/7/..", "has a dot segment"),
         ("/api/v4/projects/a%2F..%2F..%2Fadmin", "has a dot segment"),
-        ("/api/v4/projects/%252e%252e/admin", "is encoded twice"),
+        ("/api/v4/projects/%252e%252e/admin", "has a dot segment"),
+        ("/api/v4/projects/a%25252F..%25252Fadmin", "has a dot segment"),
+        ("/api/v4/projects/a%2525252525252Fb", "is encoded too often"),
+        ("/api/v4/projects/7%252Fvariables", "is encoded twice"),
+        ("/g%2525/r.git/info/refs?service=git-upload-pack", "is encoded twice"),
         ("/api/v4/projects/a%25%32%66b", "is encoded twice"),
         ("/api/v4/projects/..;/admin", "has a semicolon"),
         ("/api/v4/projects/..%3Bx/admin", "has a dot segment"),
