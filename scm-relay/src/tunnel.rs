@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) stream_window: u32,
     /// Requests at the same time on one tunnel.
     pub(crate) streams: usize,
+    /// How long a request waits for a place among them.
+    pub(crate) queue: Duration,
     /// How often the other end has to show that it is there.
     pub(crate) ping_every: Duration,
     /// How long that may take.
@@ -54,6 +56,7 @@ impl Default for Settings {
         Self {
             stream_window: 4 * 1024 * 1024,
             streams: 256,
+            queue: Duration::from_secs(5),
             ping_every: Duration::from_secs(15),
             ping_limit: Duration::from_secs(10),
         }
@@ -84,6 +87,7 @@ pub(crate) struct Tunnel {
 struct Shared {
     ledger: Arc<Ledger>,
     places: Arc<Semaphore>,
+    queue: Duration,
     in_flight: AtomicUsize,
     draining: AtomicBool,
     stop: CancellationToken,
@@ -113,6 +117,7 @@ impl Tunnel {
         let shared = Arc::new(Shared {
             ledger: Arc::clone(&ledger),
             places: Arc::new(Semaphore::new(settings.streams)),
+            queue: settings.queue,
             in_flight: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
@@ -141,21 +146,24 @@ impl Tunnel {
     }
 
     /// Sends `request`, whose URI is absolute, and waits for the head of the answer. A place is waited for first.
+    /// A tunnel that takes nothing more is draining from then on.
     pub(crate) async fn send(&self, request: Request<Body>) -> Result<Response<Body>, TransportError> {
-        let gone = || not_sent("the tunnel to the agent is closed");
         let mut counted = Counted::new(&self.shared);
-        let places = Arc::clone(&self.shared.places);
-        counted.place = Some(places.acquire_owned().await.map_err(|_| gone())?);
+        let place = timeout(self.shared.queue, Arc::clone(&self.shared.places).acquire_owned()).await;
+        let place = place.map_err(|_| not_sent("the agent has as many requests in flight as it takes"))?;
+        counted.place = place.ok();
         let (mut head, body) = request.into_parts();
         head.headers.remove(header::CONTENT_LENGTH);
         frame(&mut head.headers, body.length().filter(|length| *length > 0));
         let bare = body.length() == Some(0);
         let head_only = head.method == Method::HEAD;
 
-        let mut requests = self.requests.clone().ready().await.map_err(|error| fault_unsent(&error))?;
-        let (answer, stream) = requests
-            .send_request(Request::from_parts(head, ()), bare)
-            .map_err(|error| fault_unsent(&error))?;
+        let closed = |_| {
+            self.drain();
+            not_sent("the tunnel to the agent is closed, or closing")
+        };
+        let mut requests = self.requests.clone().ready().await.map_err(closed)?;
+        let (answer, stream) = requests.send_request(Request::from_parts(head, ()), bare).map_err(closed)?;
         let exchange = CancellationToken::new();
         // A request that nobody waits for any more is cancelled, upload and all.
         let guard = exchange.clone().drop_guard();
@@ -166,7 +174,12 @@ impl Tunnel {
         let response = tokio::select! {
             biased;
             Ok(error) = failure => return Err(error),
-            response = answer => response.map_err(|error| broken(&error))?,
+            response = answer => response.map_err(|error| {
+                if error.is_go_away() {
+                    self.drain();
+                }
+                broken(&error)
+            })?,
         };
         let (mut head, stream) = response.into_parts();
         if let Some(fault) = Fault::take(&mut head.headers) {
@@ -183,6 +196,10 @@ impl Tunnel {
             hold(self.shared.ledger.body(length.as_ref(), stream, exchange), counted)
         };
         Ok(Response::from_parts(head, body))
+    }
+
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.shared.ledger
     }
 
     /// Requests whose answers are not over.
@@ -423,16 +440,6 @@ pub(crate) fn broken(error: &h2::Error) -> TransportError {
         "the tunnel to the agent broke before the answer was there"
     };
     TransportError::new(ErrorKind::Relay, Delivery::Unknown, message)
-}
-
-/// An exchange that failed before its request was handed over.
-fn fault_unsent(error: &h2::Error) -> TransportError {
-    let message = if error.is_library() || error.reason().is_none() {
-        "the tunnel to the agent is closed"
-    } else {
-        "the agent takes no further request on this tunnel"
-    };
-    not_sent(message)
 }
 
 fn not_sent(message: &str) -> TransportError {

@@ -314,6 +314,26 @@ async fn an_idle_tunnel_lives_and_one_without_a_peer_is_found_out() {
     assert_eq!(start.elapsed().as_secs(), 25);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_for_a_place_and_not_for_ever() {
+    let pair = Pair::new(|request: Request<Body>| async move {
+        if request.uri().path() == "/silent" {
+            std::future::pending::<()>().await;
+        }
+        Response::new(Body::empty())
+    })
+    .await;
+    let mut silent: Vec<_> = (0..256).map(|_| Box::pin(pair.tunnel.send(get("/silent")))).collect();
+    assert!(silent.iter_mut().all(|sent| sent.now_or_never().is_none()));
+    let start = Instant::now();
+    let error = pair.tunnel.send(get("/")).await.unwrap_err();
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Relay, Delivery::NotSent));
+    assert_eq!((start.elapsed().as_secs(), pair.tunnel.in_flight()), (5, 256));
+    assert!(!pair.tunnel.is_draining());
+    silent.pop();
+    assert_eq!(pair.tunnel.send(get("/")).await.unwrap().status(), 200);
+}
+
 #[tokio::test]
 async fn a_draining_agent_finishes_what_it_has_and_takes_nothing_new() {
     let (asked, mut requests) = mpsc::unbounded_channel();
@@ -344,6 +364,7 @@ async fn a_draining_agent_finishes_what_it_has_and_takes_nothing_new() {
         }
     };
     assert_eq!((error.kind(), error.delivery()), (ErrorKind::Relay, Delivery::NotSent));
+    assert!(pair.tunnel.is_draining());
     gate.add_permits(100);
     assert_eq!(first.await.unwrap(), "late");
     assert_eq!((pair.hub.await.unwrap(), pair.agent.await.unwrap()), (Over::Closed, Over::Closed));
