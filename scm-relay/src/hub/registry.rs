@@ -1,0 +1,193 @@
+//! Which agents are here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::body::Ledger;
+use crate::keys::{AgentName, KeyHash, Keys};
+use crate::tunnel::Tunnel;
+
+/// All agents that were ever here, and their tunnels.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    agents: Mutex<HashMap<AgentName, Agent>>,
+    /// Counts arrivals.
+    arrivals: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Agent {
+    ledger: Arc<Ledger>,
+    members: Vec<Member>,
+    last_seen: SystemTime,
+}
+
+/// One tunnel of an agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) id: u64,
+    pub(crate) tunnel: Tunnel,
+    pub(crate) version: String,
+    pub(crate) since: SystemTime,
+    key: KeyHash,
+}
+
+/// Why there is no tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absent {
+    NeverSeen,
+    Gone(SystemTime),
+}
+
+/// How an agent stands.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AgentStatus {
+    /// Its name.
+    pub name: AgentName,
+    /// Tunnels that are open now.
+    pub tunnels: usize,
+    /// Requests whose answers are not over.
+    pub in_flight: usize,
+    /// When the oldest of its tunnels was opened.
+    pub since: Option<SystemTime>,
+    /// When it was here last: now, where a tunnel is open.
+    pub last_seen: SystemTime,
+    /// The versions it speaks of itself with, one for each tunnel.
+    pub versions: Vec<String>,
+}
+
+impl Registry {
+    pub(crate) fn new() -> Self {
+        Self { agents: Mutex::default(), arrivals: watch::channel(0).0 }
+    }
+
+    /// The ledger that all tunnels of an agent share.
+    pub(crate) fn ledger(&self, name: &AgentName, make: impl FnOnce() -> Arc<Ledger>) -> Arc<Ledger> {
+        match self.agents().get(name) {
+            Some(agent) => Arc::clone(&agent.ledger),
+            None => make(),
+        }
+    }
+
+    /// Takes a tunnel in, for as long as what comes back is held.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        name: &AgentName,
+        key: KeyHash,
+        version: String,
+        tunnel: Tunnel,
+    ) -> Joined {
+        let mut id = 0;
+        self.arrivals.send_modify(|count| {
+            *count += 1;
+            id = *count;
+        });
+        let since = SystemTime::now();
+        let member = Member { id, key, version, since, tunnel };
+        {
+            let mut agents = self.agents();
+            let agent = agents.entry(name.clone()).or_insert_with(|| Agent {
+                ledger: Arc::clone(member.tunnel.ledger()),
+                members: Vec::new(),
+                last_seen: since,
+            });
+            agent.members.push(member);
+        }
+        // Again, now that it can be found.
+        self.arrivals.send_modify(|_| {});
+        Joined { registry: Arc::clone(self), name: name.clone(), id }
+    }
+
+    /// The tunnel of `name` with the least in flight that takes work and is not `except`.
+    pub(crate) fn pick(&self, name: &AgentName, except: Option<u64>) -> Result<Member, Absent> {
+        let agents = self.agents();
+        let agent = agents.get(name).ok_or(Absent::NeverSeen)?;
+        let usable = agent.members.iter().filter(|member| !member.tunnel.is_draining());
+        usable
+            .filter(|member| Some(member.id) != except)
+            .min_by_key(|member| member.tunnel.in_flight())
+            .cloned()
+            .ok_or(Absent::Gone(agent.last_seen))
+    }
+
+    /// As [`pick`](Self::pick), once there is one, up to `patience`.
+    pub(crate) async fn wait(
+        &self,
+        name: &AgentName,
+        except: Option<u64>,
+        patience: Duration,
+    ) -> Result<Member, Absent> {
+        let mut arrivals = self.arrivals.subscribe();
+        let found = async {
+            loop {
+                if let Ok(member) = self.pick(name, except) {
+                    return member;
+                }
+                if arrivals.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        match timeout(patience, found).await {
+            Ok(member) => Ok(member),
+            Err(_) => self.pick(name, except),
+        }
+    }
+
+    /// Ends the tunnels whose keys are not among `keys`.
+    pub(crate) fn revoke(&self, keys: &Keys) {
+        for (name, agent) in self.agents().iter() {
+            for member in agent.members.iter().filter(|member| !keys.holds(name, member.key)) {
+                member.tunnel.stop();
+            }
+        }
+    }
+
+    /// Ends all tunnels.
+    pub(crate) fn stop(&self) {
+        self.revoke(&Keys::new());
+    }
+
+    pub(crate) fn status(&self) -> Vec<AgentStatus> {
+        let agents = self.agents();
+        let mut all: Vec<_> = agents
+            .iter()
+            .map(|(name, agent)| AgentStatus {
+                name: name.clone(),
+                tunnels: agent.members.len(),
+                in_flight: agent.members.iter().map(|member| member.tunnel.in_flight()).sum(),
+                since: agent.members.iter().map(|member| member.since).min(),
+                last_seen: if agent.members.is_empty() { agent.last_seen } else { SystemTime::now() },
+                versions: agent.members.iter().map(|member| member.version.clone()).collect(),
+            })
+            .collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    fn agents(&self) -> MutexGuard<'_, HashMap<AgentName, Agent>> {
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A tunnel's place among those that can be used.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    registry: Arc<Registry>,
+    name: AgentName,
+    id: u64,
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        if let Some(agent) = self.registry.agents().get_mut(&self.name) {
+            agent.members.retain(|member| member.id != self.id);
+            agent.last_seen = SystemTime::now();
+        }
+    }
+}

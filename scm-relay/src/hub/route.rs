@@ -1,0 +1,205 @@
+//! The way of one request: from a path to an agent and a server, and through a tunnel.
+
+use std::time::SystemTime;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Request, Response, Uri};
+use scm_core::{Body, Code, Delivery, ErrorKind, TransportError};
+use url::Url;
+
+use super::Inner;
+use super::registry::{Absent, Member};
+use crate::fault;
+use crate::keys::AgentName;
+
+/// On an answer that took a second tunnel.
+pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("scm-hub-attempts");
+
+/// Where services ask for servers.
+const PREFIX: &str = "/v1/agents/";
+
+/// What the path of a request to the hub says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) agent: AgentName,
+    /// The server's own URL; its path is byte for byte what the caller wrote.
+    pub(crate) uri: Uri,
+}
+
+impl Place {
+    /// Reads `/v1/agents/{agent}/{scheme}/{host}/{path}`.
+    pub(crate) fn of(uri: &Uri) -> Option<Self> {
+        let mut parts = uri.path().strip_prefix(PREFIX)?.splitn(4, '/');
+        let agent = parts.next()?.parse().ok()?;
+        let scheme = match parts.next()? {
+            "http" => Scheme::HTTP,
+            "https" => Scheme::HTTPS,
+            _ => return None,
+        };
+        let authority: Authority = parts.next()?.parse().ok()?;
+        if authority.as_str().contains('@') {
+            return None;
+        }
+        let path = parts.next().unwrap_or_default();
+        let path = match uri.query() {
+            Some(query) => format!("/{path}?{query}"),
+            None => format!("/{path}"),
+        };
+        let path: PathAndQuery = path.parse().ok()?;
+        let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build().ok()?;
+        Some(Self { agent, uri })
+    }
+
+    /// Keeps a redirect within the same origin under the hub; others are left alone.
+    pub(crate) fn keep_under_hub(&self, headers: &mut HeaderMap) {
+        let location = headers.get(header::LOCATION).and_then(|location| location.to_str().ok());
+        let Some(location) = location.and_then(|location| self.under_hub(location)) else { return };
+        headers.insert(header::LOCATION, location);
+    }
+
+    fn under_hub(&self, location: &str) -> Option<HeaderValue> {
+        let base = Url::parse(&self.uri.to_string()).ok()?;
+        let target = base.join(location).ok()?;
+        if target.origin() != base.origin() {
+            return None;
+        }
+        let (scheme, authority) = (self.uri.scheme_str()?, self.uri.authority()?);
+        let rest = &target[url::Position::BeforePath..];
+        HeaderValue::try_from(format!("{PREFIX}{}/{scheme}/{authority}{rest}", self.agent)).ok()
+    }
+}
+
+impl Inner {
+    /// Sends `request`, whose URI is that of the server, by way of `agent`. What is provably not sent, or can do no harm,
+    /// takes a second tunnel where the first one fails, once.
+    pub(crate) async fn carry(
+        &self,
+        agent: &AgentName,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, TransportError> {
+        let (mut head, mut body) = request.into_parts();
+        fault::strip(&mut head.headers);
+        let first = self.registry.wait(agent, None, self.settings.patience).await;
+        let first = first.map_err(|absent| offline(agent, absent))?;
+        let again = body.try_clone().map(|copy| std::mem::replace(&mut body, copy));
+        let error = match first.tunnel.send(Request::from_parts(head.clone(), body)).await {
+            Ok(answer) => return Ok(cleaned(answer)),
+            Err(error) => error,
+        };
+        let Some((second, body)) = self.second(agent, &first, &head.method, &error, again).await else {
+            return Err(error);
+        };
+        match second.tunnel.send(Request::from_parts(head, body)).await {
+            Ok(answer) => {
+                let mut answer = cleaned(answer);
+                answer.headers_mut().insert(ATTEMPTS, HeaderValue::from_static("2"));
+                Ok(answer)
+            }
+            Err(error) => Err(error.with_detail("hub_attempts", "2")),
+        }
+    }
+
+    /// Another tunnel, where the request may take one.
+    async fn second(
+        &self,
+        agent: &AgentName,
+        first: &Member,
+        method: &Method,
+        error: &TransportError,
+        body: Option<Body>,
+    ) -> Option<(Member, Body)> {
+        // Those with a code are the agent's word about a server.
+        if error.kind() != ErrorKind::Relay || error.code().is_some() {
+            return None;
+        }
+        let harmless = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
+        if error.delivery() != Delivery::NotSent && !harmless {
+            return None;
+        }
+        let body = body.filter(Body::is_replayable)?;
+        let second = self.registry.wait(agent, Some(first.id), self.settings.patience).await.ok()?;
+        Some((second, body))
+    }
+}
+
+/// The answer without what only hub and agent may say.
+fn cleaned(mut answer: Response<Body>) -> Response<Body> {
+    fault::strip(answer.headers_mut());
+    answer
+}
+
+fn offline(agent: &AgentName, absent: Absent) -> TransportError {
+    let (code, message) = match absent {
+        Absent::NeverSeen => (
+            Code::RelayAgentNeverSeen,
+            format!("the agent {agent} has never connected: is it installed, and is its access key right?"),
+        ),
+        Absent::Gone(seen) => {
+            let ago = SystemTime::now().duration_since(seen).unwrap_or_default().as_secs();
+            (
+                Code::RelayAgentOffline,
+                format!("the agent {agent} is not connected; it was here last {ago} seconds ago"),
+            )
+        }
+    };
+    TransportError::new(ErrorKind::Relay, Delivery::NotSent, message).with_code(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_agent_and_server_and_the_rest_stays_as_it_is() {
+        for (path, agent, uri) in [
+            (
+                "/v1/agents/acme/https/git.test/g/r.git/info/refs?service=x",
+                "acme",
+                "https://git.test/g/r.git/info/refs?service=x",
+            ),
+            ("/v1/agents/acme/http/127.0.0.1:8080/", "acme", "http://127.0.0.1:8080/"),
+            ("/v1/agents/acme/http/[::1]:80", "acme", "http://[::1]:80/"),
+            (
+                "/v1/agents/a.b/https/git.test//a/../%2e%2E/b%2Fc?",
+                "a.b",
+                "https://git.test//a/../%2e%2E/b%2Fc?",
+            ),
+        ] {
+            let place = Place::of(&path.parse().unwrap()).unwrap();
+            assert_eq!((place.agent.as_str(), place.uri.to_string().as_str()), (agent, uri));
+        }
+        for path in [
+            "/",
+            "/v1/agents/",
+            "/v1/agents/acme",
+            "/v1/agents/acme/https",
+            "/v1/agents/acme/https/",
+            "/v1/agents/acme/ftp/git.test/",
+            "/v1/agents/acme/HTTPS/git.test/",
+            "/v1/agents/%61cme/https/git.test/",
+            "/v1/agents/acme/https/u@git.test/",
+            "/v2/agents/acme/https/git.test/",
+        ] {
+            assert_eq!(Place::of(&path.parse().unwrap()), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn redirects_within_the_server_stay_under_the_hub() {
+        let place = Place::of(&"/v1/agents/acme/https/git.test/a/b?c".parse().unwrap()).unwrap();
+        for (location, kept) in [
+            ("https://git.test/x?y=%2F", "/v1/agents/acme/https/git.test/x?y=%2F"),
+            ("https://git.test:443/x", "/v1/agents/acme/https/git.test/x"),
+            ("/x", "/v1/agents/acme/https/git.test/x"),
+            ("x", "/v1/agents/acme/https/git.test/a/x"),
+            ("https://other.test/x", "https://other.test/x"),
+            ("http://git.test/x", "http://git.test/x"),
+            ("//other.test/x", "//other.test/x"),
+        ] {
+            let mut headers = HeaderMap::from_iter([(header::LOCATION, HeaderValue::from_static(location))]);
+            place.keep_under_hub(&mut headers);
+            assert_eq!(headers.get(header::LOCATION).unwrap(), kept, "{location}");
+        }
+    }
+}
