@@ -198,10 +198,6 @@ impl Tunnel {
         Ok(Response::from_parts(head, body))
     }
 
-    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
-        &self.shared.ledger
-    }
-
     /// Requests whose answers are not over.
     pub(crate) fn in_flight(&self) -> usize {
         self.shared.in_flight.load(Ordering::Relaxed)

@@ -15,13 +15,14 @@ use crate::tunnel::Tunnel;
 #[derive(Debug)]
 pub(crate) struct Registry {
     agents: Mutex<HashMap<AgentName, Agent>>,
+    /// By agent, from before its first tunnel is one.
+    ledgers: Mutex<HashMap<AgentName, Arc<Ledger>>>,
     /// Counts arrivals.
     arrivals: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct Agent {
-    ledger: Arc<Ledger>,
     members: Vec<Member>,
     last_seen: SystemTime,
 }
@@ -63,15 +64,13 @@ pub struct AgentStatus {
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Self { agents: Mutex::default(), arrivals: watch::channel(0).0 }
+        Self { agents: Mutex::default(), ledgers: Mutex::default(), arrivals: watch::channel(0).0 }
     }
 
     /// The ledger that all tunnels of an agent share.
     pub(crate) fn ledger(&self, name: &AgentName, make: impl FnOnce() -> Arc<Ledger>) -> Arc<Ledger> {
-        match self.agents().get(name) {
-            Some(agent) => Arc::clone(&agent.ledger),
-            None => make(),
-        }
+        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(ledgers.entry(name.clone()).or_insert_with(make))
     }
 
     /// Takes a tunnel in, for as long as what comes back is held.
@@ -91,11 +90,8 @@ impl Registry {
         let member = Member { id, key, version, since, tunnel };
         {
             let mut agents = self.agents();
-            let agent = agents.entry(name.clone()).or_insert_with(|| Agent {
-                ledger: Arc::clone(member.tunnel.ledger()),
-                members: Vec::new(),
-                last_seen: since,
-            });
+            let agent =
+                agents.entry(name.clone()).or_insert_with(|| Agent { members: Vec::new(), last_seen: since });
             agent.members.push(member);
         }
         // Again, now that it can be found.
