@@ -2,7 +2,7 @@
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
-published := "-p scm-bitbucket-dc -p scm-client -p scm-core -p scm-git -p scm-gitlab -p scm-testkit -p scm-transport"
+published := "-p scm-bitbucket-dc -p scm-client -p scm-core -p scm-git -p scm-gitlab -p scm-relay -p scm-testkit -p scm-transport"
 
 _list:
     @just --list

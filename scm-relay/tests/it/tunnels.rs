@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use scm_core::{Body, Delivery, ErrorKind, TransportError};
 use scm_relay::{Agent, AgentSettings, HubSettings, KeyHash, Keys, Policy};
 use scm_testkit::fault::socket::{Script, ScriptedServer};
@@ -64,6 +65,26 @@ async fn a_killed_agent_fails_what_is_in_flight_and_a_post_is_not_repeated() {
     let error: TransportError = sent.await.unwrap().unwrap_err();
     assert_eq!((error.kind(), error.delivery()), (ErrorKind::Relay, Delivery::Unknown));
     assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_whose_agent_dies_is_an_error_of_its_body_and_never_a_short_one() {
+    // With a length, and without one: then only the tunnel can tell that it was not the end.
+    for head in ["Content-Length: 100000000", "Connection: close"] {
+        let script = Script::new().request().write(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\nabc")).stall();
+        let server = ScriptedServer::start([script]).await.unwrap();
+        let world = World::new().await;
+        let agent = world.agent(&[&format!("{}=any", server.url())]);
+        let answer = world.transport().send(get(&server.url().to_string())).await.unwrap();
+        let mut body = answer.into_body();
+        assert_eq!(body.next().await.unwrap().unwrap(), "abc");
+        drop(agent);
+        let error = body.next().await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.delivery()), (ErrorKind::Relay, Delivery::Unknown), "{head}");
+        assert!(body.next().await.is_none());
+        // The server is let go as well.
+        server.ended(1).await;
+    }
 }
 
 #[tokio::test]
