@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::{AlertDescription, CertificateError};
 use scm_core::{Code, Delivery, ErrorKind, TransportError};
@@ -182,10 +182,11 @@ pub(crate) fn handshake(error: &rustls::Error, target: &Target, tls: &Tls) -> Tr
         return fault;
     }
     let rejected = tls.rejected(&target.host);
+    let clock = now().to_string();
     let (code, message) = match error {
         rustls::Error::InvalidCertificate(cause) => {
             let seen = rejected.as_ref().map(|rejected| &rejected.certificate);
-            let (code, mut message) = certificate(cause, target, seen);
+            let (code, mut message) = certificate(cause, target, seen, &clock);
             if let Some(seen) = seen {
                 message.push_str(&format!(" ({})", seen.presented()));
             }
@@ -207,6 +208,8 @@ pub(crate) fn handshake(error: &rustls::Error, target: &Target, tls: &Tls) -> Tr
     match rejected {
         Some(rejected) if matches!(error, rustls::Error::InvalidCertificate(_)) => {
             let fault = rejected.certificate.add_to(fault);
+            // A wrong clock looks like a wrong certificate.
+            let fault = if code == Code::TlsExpired { fault.with_detail("clock", clock) } else { fault };
             match rejected.interceptor {
                 Some(interceptor) => fault.with_detail(INTERCEPTOR, interceptor),
                 None => fault,
@@ -216,8 +219,19 @@ pub(crate) fn handshake(error: &rustls::Error, target: &Target, tls: &Tls) -> Tr
     }
 }
 
+/// What this machine takes for the time.
+fn now() -> At {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    At(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
 /// The words are those that people find when they search for them.
-fn certificate(error: &CertificateError, target: &Target, seen: Option<&Summary>) -> (Code, String) {
+fn certificate(
+    error: &CertificateError,
+    target: &Target,
+    seen: Option<&Summary>,
+    clock: &str,
+) -> (Code, String) {
     use CertificateError as E;
 
     match error {
@@ -234,7 +248,12 @@ fn certificate(error: &CertificateError, target: &Target, seen: Option<&Summary>
         E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. } => {
             let yet = matches!(error, E::NotValidYet | E::NotValidYetContext { .. });
             let dates = match seen {
-                Some(seen) if yet => format!(": valid from {}", At(seen.not_before)),
+                Some(seen) if yet => {
+                    format!(
+                        ": valid from {}, and the clock of this machine says {clock}",
+                        At(seen.not_before)
+                    )
+                }
                 Some(seen) => format!(": valid until {}", At(seen.not_after)),
                 None => String::new(),
             };

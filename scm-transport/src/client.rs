@@ -13,6 +13,7 @@ use url::{Host, Url};
 use crate::body::{self, Elapsed, Limits, Progress};
 use crate::builder::Network;
 use crate::classify::{self, Target};
+use crate::probe::Probe;
 use crate::resolve::Names;
 use crate::tls::Tls;
 
@@ -45,20 +46,12 @@ impl Client {
         tls: &Tls,
         proxies: impl IntoIterator<Item = reqwest::Proxy>,
     ) -> Result<Self> {
-        for (name, limit) in [
-            ("connect timeout", Some(network.connect_timeout)),
-            ("read timeout", Some(network.read_timeout)),
-            ("request timeout", network.request_timeout),
-        ] {
-            if limit == Some(Duration::ZERO) {
-                return Err(Error::config(format!("the {name} is zero, so that nothing could ever succeed")));
-            }
-        }
+        check_limits(network)?;
         let user_agent = HeaderValue::from_str(&network.user_agent)
             .map_err(|_| Error::config("the user agent has characters that a header cannot carry"))?;
         // The limits end one inside the other, so that the innermost one names the fault.
         let connect_timeout = network.connect_timeout.min(shorter(network.read_timeout));
-        let names = Names { resolver: network.resolver.clone(), limit: shorter(connect_timeout) };
+        let names = Names::of(network, shorter(connect_timeout));
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(rustls::ClientConfig::clone(tls.config()))
             .dns_resolver(Arc::new(names.clone()))
@@ -142,6 +135,13 @@ impl Client {
     }
 }
 
+impl Client {
+    /// A climb on this route.
+    pub(crate) fn probe(&self) -> Probe<'_> {
+        Probe::new(&self.tls, &self.names, self.connect_timeout)
+    }
+}
+
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
@@ -152,8 +152,22 @@ impl fmt::Debug for Client {
     }
 }
 
+/// No time limit may be zero.
+pub(crate) fn check_limits(network: &Network) -> Result<()> {
+    for (name, limit) in [
+        ("connect timeout", Some(network.connect_timeout)),
+        ("read timeout", Some(network.read_timeout)),
+        ("request timeout", network.request_timeout),
+    ] {
+        if limit == Some(Duration::ZERO) {
+            return Err(Error::config(format!("the {name} is zero, so that nothing could ever succeed")));
+        }
+    }
+    Ok(())
+}
+
 /// A little less than `limit`.
-fn shorter(limit: Duration) -> Duration {
+pub(crate) fn shorter(limit: Duration) -> Duration {
     limit - limit / 10
 }
 

@@ -83,6 +83,8 @@ pub(crate) async fn tcp(
         let share = clock.left() / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
         let error = match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
+                // Small messages must not wait for more to come. It fails on a connection that is gone, which shows soon.
+                let _ = stream.set_nodelay(true);
                 let failed = (!failures.is_empty()).then(|| list(&failures));
                 return Ok(Dialled { stream, address, failed });
             }

@@ -8,7 +8,6 @@ use url::Url;
 
 use crate::builder::Network;
 use crate::client::{Client, destination};
-use crate::probe::Probe;
 use crate::tls::Tls;
 
 /// Straight to the server, over HTTP/1.1 or, where TLS offers it, HTTP/2, with pooled connections.
@@ -45,7 +44,7 @@ impl HttpTransport for DirectTransport {
     }
 
     async fn probe(&self, target: &Url) -> Vec<RungReport> {
-        Probe::new(&self.client).climb(target).await
+        self.client.probe().climb(target).await
     }
 
     fn route(&self) -> Route {

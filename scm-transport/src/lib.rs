@@ -13,6 +13,8 @@ mod client;
 mod connect;
 #[cfg(feature = "direct")]
 mod dial;
+#[cfg(feature = "proxy")]
+mod dialer;
 #[cfg(feature = "direct")]
 mod direct;
 #[cfg(feature = "proxy")]
@@ -30,6 +32,8 @@ mod resolve;
 mod tls;
 
 pub use builder::{Crypto, Network};
+#[cfg(feature = "proxy")]
+pub use dialer::{Connection, Dialer};
 #[cfg(feature = "direct")]
 pub use direct::DirectTransport;
 #[cfg(feature = "proxy")]

@@ -1,6 +1,7 @@
 //! The network rungs of the check ladder: name, connection, TLS.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use rustls::ProtocolVersion;
 use scm_core::{Code, Rung, RungReport, TransportError};
@@ -11,23 +12,22 @@ use url::Url;
 
 use crate::certificate::{Summary, interceptor};
 use crate::classify::{INTERCEPTOR, Target};
-use crate::client::{Client, target};
+use crate::client::target;
 use crate::dial::{self, Clock, Io};
 use crate::resolve::Names;
 use crate::tls::Tls;
 
 /// One climb, with one time limit for all of it.
 pub(crate) struct Probe<'a> {
-    tls: &'a Tls,
-    names: &'a Names,
+    pub(crate) tls: &'a Tls,
+    pub(crate) names: &'a Names,
     pub(crate) clock: Clock,
 }
 
 impl<'a> Probe<'a> {
     /// The time begins now.
-    pub(crate) fn new(client: &'a Client) -> Self {
-        let Client { tls, names, connect_timeout, .. } = client;
-        Self { tls, names, clock: Clock::start(*connect_timeout) }
+    pub(crate) fn new(tls: &'a Tls, names: &'a Names, limit: Duration) -> Self {
+        Self { tls, names, clock: Clock::start(limit) }
     }
 
     pub(crate) async fn climb(&self, url: &Url) -> Vec<RungReport> {

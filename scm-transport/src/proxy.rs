@@ -129,7 +129,7 @@ impl ProxyTransport {
     /// Past the proxy, and which entry says so.
     async fn pass_by(&self, url: &Url, target: &Target) -> Vec<RungReport> {
         let decision = self.proxies.decide(url);
-        let mut rungs = Probe::new(&self.direct).climb(url).await;
+        let mut rungs = self.direct.probe().climb(url).await;
         if let Some(entry) = decision.entry() {
             for rung in &mut rungs {
                 for finding in rung.findings.iter_mut().filter(|finding| finding.code.rung() < Rung::Proxy) {
@@ -143,46 +143,6 @@ impl ProxyTransport {
         }
         let place = rungs.iter().position(|rung| rung.rung > Rung::Proxy).unwrap_or(rungs.len());
         rungs.insert(place, RungReport::skipped(Rung::Proxy, decision.to_string()));
-        rungs
-    }
-
-    async fn climb(&self, url: &Url, target: &Target, proxy: &ProxyUrl) -> Vec<RungReport> {
-        let by_proxy = format!("the proxy {} does that", proxy.target);
-        let mut rungs = vec![
-            RungReport::skipped(Rung::Name, &by_proxy),
-            RungReport::skipped(Rung::Connection, &by_proxy),
-        ];
-        let Client { tls, names, .. } = &self.proxied;
-        let probe = Probe::new(&self.proxied);
-        let connector = Connector { proxy, tls, names, clock: probe.clock };
-        let (start, mut facts) = (Instant::now(), Facts::default());
-        let outcome = match target.tls {
-            true if is_closed(target) => Err(closed(target)),
-            true => connector.tunnel(target, &mut facts).await.map(Some),
-            false => connector.relay(target, &mut facts).await.map(|_| None),
-        };
-        let (rung, stream) = match outcome {
-            Ok(stream) => {
-                let done = if target.tls { "opened a tunnel to" } else { "relays to" };
-                let seen = format!("the proxy {} {done} {target}", proxy.target);
-                (RungReport::passed(Rung::Proxy, seen), stream)
-            }
-            Err(error) => {
-                let code = error.code().unwrap_or(Code::ProxyBadGateway);
-                let remedy = remedy(code, &error, url, target, proxy, &self.proxies, tls.has_identity());
-                let mut rung = RungReport::failed(code, error.to_string(), remedy);
-                rung.details.clone_from(error.details());
-                (rung, None)
-            }
-        };
-        let failed = !rung.findings.is_empty();
-        let rung = facts.0.into_iter().fold(rung, |rung, (name, value)| rung.with_detail(name, value));
-        rungs.push(rung.with_elapsed(start.elapsed()));
-        rungs.push(match stream {
-            Some(stream) => probe.tls(target, stream).await,
-            None if failed => RungReport::skipped(Rung::Tls, "the proxy gives no way to the server"),
-            None => RungReport::skipped(Rung::Tls, "the URL is plain http"),
-        });
         rungs
     }
 }
@@ -219,7 +179,14 @@ impl HttpTransport for ProxyTransport {
     async fn probe(&self, url: &Url) -> Vec<RungReport> {
         let Some(target) = target(url) else { return probe::unusable(url) };
         match self.proxies.choose(url) {
-            Some(proxy) => self.climb(url, &target, proxy).await,
+            Some(proxy) => {
+                let how = match (target.tls, is_closed(&target)) {
+                    (true, true) => How::Closed,
+                    (true, false) => How::Tunnel,
+                    (false, _) => How::Relay,
+                };
+                climb(&self.proxied.probe(), url, &target, (proxy, &self.proxies), how).await
+            }
             None => self.pass_by(url, &target).await,
         }
     }
@@ -249,6 +216,58 @@ fn closed(target: &Target) -> TransportError {
          no_proxy"
     );
     TransportError::new(ErrorKind::Unsupported, Delivery::NotSent, message)
+}
+
+/// What a proxy is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    Tunnel,
+    Relay,
+    /// Nothing: the way is closed to the transport.
+    Closed,
+}
+
+/// The network rungs where a proxy stands between.
+pub(crate) async fn climb(
+    probe: &Probe<'_>,
+    url: &Url,
+    target: &Target,
+    (proxy, proxies): (&ProxyUrl, &Proxies),
+    how: How,
+) -> Vec<RungReport> {
+    let by_proxy = format!("the proxy {} does that", proxy.target);
+    let mut rungs =
+        vec![RungReport::skipped(Rung::Name, &by_proxy), RungReport::skipped(Rung::Connection, &by_proxy)];
+    let connector = Connector { proxy, tls: probe.tls, names: probe.names, clock: probe.clock };
+    let (start, mut facts) = (Instant::now(), Facts::default());
+    let outcome = match how {
+        How::Tunnel => connector.tunnel(target, &mut facts).await.map(Some),
+        How::Relay => connector.relay(target, &mut facts).await.map(|_| None),
+        How::Closed => Err(closed(target)),
+    };
+    let (rung, stream) = match outcome {
+        Ok(stream) => {
+            let done = if how == How::Tunnel { "opened a tunnel to" } else { "relays to" };
+            let seen = format!("the proxy {} {done} {target}", proxy.target);
+            (RungReport::passed(Rung::Proxy, seen), stream)
+        }
+        Err(error) => {
+            let code = error.code().unwrap_or(Code::ProxyBadGateway);
+            let remedy = remedy(code, &error, url, target, proxy, proxies, probe.tls.has_identity());
+            let mut rung = RungReport::failed(code, error.to_string(), remedy);
+            rung.details.clone_from(error.details());
+            (rung, None)
+        }
+    };
+    let failed = !rung.findings.is_empty();
+    let rung = facts.0.into_iter().fold(rung, |rung, (name, value)| rung.with_detail(name, value));
+    rungs.push(rung.with_elapsed(start.elapsed()));
+    rungs.push(match stream {
+        Some(stream) if target.tls => probe.tls(target, stream).await,
+        None if failed => RungReport::skipped(Rung::Tls, "the proxy gives no way to the server"),
+        _ => RungReport::skipped(Rung::Tls, "the URL is plain http"),
+    });
+    rungs
 }
 
 /// What to do, as a support engineer would write it.

@@ -11,6 +11,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use scm_core::{Code, Delivery, ErrorKind, TransportError};
 use tokio::time::timeout;
 
+use crate::builder::Network;
+
 /// What resolvers say when there is no such name, by glibc, musl, the BSDs with macOS, and Windows.
 const NOT_FOUND: &[&str] = &[
     "not known",
@@ -29,7 +31,8 @@ pub trait Resolver: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Of kind `NotFound` where there is no such name; any other says that it could not be looked up. No address at all
-    /// counts as `NotFound`.
+    /// counts as `NotFound`. One that wraps a [`TransportError`] is passed on as that: so a resolver says that nobody
+    /// may connect there.
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 }
 
@@ -53,6 +56,10 @@ impl Resolve for Names {
 }
 
 impl Names {
+    pub(crate) fn of(network: &Network, limit: Duration) -> Self {
+        Self { resolver: network.resolver.clone(), limit }
+    }
+
     /// The addresses of `host`; at least one.
     pub(crate) async fn lookup(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
         let found = async {
@@ -91,12 +98,28 @@ pub(crate) enum ResolveError {
 
 impl ResolveError {
     pub(crate) fn to_transport(&self) -> TransportError {
+        if let Self::Failed(_, cause) = self
+            && let Some(refused) = cause.get_ref().and_then(|inner| inner.downcast_ref::<TransportError>())
+        {
+            return said_by_resolver(refused);
+        }
         let error = TransportError::new(ErrorKind::Connect, Delivery::NotSent, self.to_string());
         match self {
             Self::NotFound(_) => error.with_code(Code::DnsNotFound).with_retryable(false),
             Self::Failed(..) | Self::TimedOut(..) => error.with_code(Code::DnsFailed),
         }
     }
+}
+
+fn said_by_resolver(refused: &TransportError) -> TransportError {
+    let mut error = TransportError::new(refused.kind(), Delivery::NotSent, refused.to_string());
+    if let Some(code) = refused.code() {
+        error = error.with_code(code);
+    }
+    if let Some(retryable) = refused.retryable() {
+        error = error.with_retryable(retryable);
+    }
+    refused.details().iter().fold(error, |error, (name, value)| error.with_detail(name, value))
 }
 
 #[cfg(test)]

@@ -66,6 +66,13 @@ impl Tls {
         self
     }
 
+    /// The same for HTTP/1.1 alone: its upgrades are not in HTTP/2.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn http1(mut self) -> Self {
+        Arc::make_mut(&mut self.config).alpn_protocols = vec![b"http/1.1".to_vec()];
+        self
+    }
+
     pub(crate) fn config(&self) -> &Arc<ClientConfig> {
         &self.config
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use scm_core::{Code, Delivery, Error, HttpTransport as _};
+use scm_core::{Code, Delivery, Error, ErrorKind, HttpTransport as _, TransportError};
 use scm_transport::{Network, Proxies, ProxyTransport, Resolver};
 
 use crate::support::*;
@@ -16,6 +16,7 @@ enum Own {
     Fails(io::ErrorKind),
     IsSilent,
     IsEmpty,
+    Forbids,
 }
 
 #[async_trait]
@@ -27,6 +28,10 @@ impl Resolver for Own {
             Self::Fails(kind) => Err((*kind).into()),
             Self::IsSilent => std::future::pending().await,
             Self::IsEmpty => Ok(Vec::new()),
+            Self::Forbids => {
+                let error = TransportError::new(ErrorKind::Relay, Delivery::NotSent, "not to this machine");
+                Err(io::Error::other(error.with_code(Code::RelayAgentDenied).with_retryable(false)))
+            }
         }
     }
 }
@@ -58,6 +63,7 @@ async fn each_way_to_fail_has_its_code() {
         (Own::IsEmpty, Code::DnsNotFound, "no such host"),
         (Own::Fails(io::ErrorKind::ConnectionRefused), Code::DnsFailed, "connection refused"),
         (Own::IsSilent, Code::DnsFailed, "no answer from the resolver within"),
+        (Own::Forbids, Code::RelayAgentDenied, "not to this machine"),
     ] {
         let network = by(own);
         let error = send(&network, get("https://gitlab.company.test/")).await.unwrap_err();
