@@ -8,6 +8,6 @@ mod keys;
 mod tunnel;
 mod wire;
 
-pub use agent::{Agent, AgentSettings, Allow, Policy};
+pub use agent::{Agent, AgentSettings, Allow, Health, HeldCredential, Policy, Secret};
 pub use hub::{AgentStatus, Hub, HubSettings, HubTransport};
 pub use keys::{AgentName, KeyHash, Keys, NewKey};

@@ -183,6 +183,7 @@ pub(crate) fn remedy(code: Code, target: &Target, has_identity: bool) -> String 
             "The DNS server of this machine does not answer for {host}. Check its resolver settings and that port 53 \
              is open, then try again."
         ),
+        Code::RelayAgentDenied => format!("Allow the addresses of {host} in the settings, if they are what is meant."),
         Code::TcpRefused => format!(
             "The machine is there, but nothing listens on port {port}. Check the port in the URL and that the server \
              is running; a firewall may also refuse on its behalf."

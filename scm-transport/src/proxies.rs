@@ -112,6 +112,11 @@ impl Proxies {
         self.http.is_none() && self.https.is_none()
     }
 
+    /// Names and addresses of the proxies themselves.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        [&self.http, &self.https].into_iter().flatten().map(|proxy| proxy.target.host.as_str())
+    }
+
     /// The exceptions, with the entries that cannot be read.
     pub fn no_proxy(&self) -> &NoProxy {
         &self.no_proxy

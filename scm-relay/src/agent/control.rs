@@ -8,6 +8,9 @@ pub(crate) const HELLO: &str = "/hello";
 /// What do you see on the way to the server whose URL is in the body?
 pub(crate) const PROBE: &str = "/probe";
 
+/// This tunnel is old: open another one, and then take nothing more here.
+pub(crate) const RETIRE: &str = "/retire";
+
 const SCHEME: &str = "scm-agent";
 
 pub(crate) fn uri(path: &'static str) -> Uri {

@@ -54,6 +54,9 @@ const SMUGGLED_PARAMETERS: &[&str] = &[
     "sudo",
 ];
 
+/// What a loopback address is.
+const OWN_MACHINE: &str = "an address of the agent's own machine";
+
 /// How often a segment may be encoded.
 const LAYERS: usize = 5;
 
@@ -90,8 +93,8 @@ impl Policy {
         self
     }
 
-    /// Lets names lead to `address`, which is one that no name may lead to otherwise: of this machine, link-local, or of a
-    /// cloud's metadata.
+    /// Lets names lead to `address`, and origins be it, which nothing may otherwise: of this machine, link-local, or of a
+    /// cloud's metadata. An origin that is written as an address of this machine needs no leave.
     #[must_use]
     pub fn with_address(mut self, address: IpAddr) -> Self {
         self.addresses.push(address);
@@ -110,11 +113,9 @@ impl Policy {
         uri: &Uri,
         headers: &HeaderMap,
         bare: bool,
-    ) -> std::result::Result<&'static str, Denied> {
+    ) -> std::result::Result<Allowed<'_>, Denied> {
         let origin = Origin::of(uri).ok_or(Denied::NoOrigin)?;
-        if !self.allowed.iter().any(|entry| entry.origin == origin) {
-            return Err(Denied::Origin(origin));
-        }
+        self.reachable(&origin)?;
         let path = segments(uri.path()).map_err(Denied::Path)?;
         let query = uri.query().unwrap_or_default();
         if let Some(name) = SMUGGLED.iter().find(|name| headers.contains_key(**name)) {
@@ -124,13 +125,13 @@ impl Policy {
             return Err(Denied::Parameter(name));
         }
         let mut denied = Denied::Rule(method.clone(), origin.clone());
-        for entry in self.allowed.iter().filter(|entry| entry.origin == origin) {
-            let Some(path) = path.strip_prefix(entry.root.as_slice()) else { continue };
+        for entry in self.allowed.iter().filter(|entry| entry.place.origin == origin) {
+            let Some(path) = path.strip_prefix(entry.place.root.as_slice()) else { continue };
             let Some((grant, rule)) = presets::matching(entry.preset, method, path, query) else { continue };
             if entry.preset != Preset::Any && !bare && is_form(headers) {
                 denied = Denied::Form;
             } else if entry.grants(grant) {
-                return Ok(rule);
+                return Ok(Allowed { entry, grant, rule });
             } else {
                 denied = Denied::Grant { grant, entry: entry.to_string() };
             }
@@ -145,10 +146,23 @@ impl Policy {
 
     /// Is anything allowed on the server of `url`?
     pub(crate) fn knows(&self, url: &Url) -> std::result::Result<(), Denied> {
-        let origin = Origin::of_url(url).ok_or(Denied::NoOrigin)?;
-        match self.allowed.iter().any(|entry| entry.origin == origin) {
-            true => Ok(()),
-            false => Err(Denied::Origin(origin)),
+        self.reachable(&Origin::of_url(url).ok_or(Denied::NoOrigin)?)
+    }
+
+    /// Is it on the list? An origin that is an address is as good as one that a name leads to.
+    fn reachable(&self, origin: &Origin) -> std::result::Result<(), Denied> {
+        if !self.allowed.iter().any(|entry| entry.place.origin == *origin) {
+            return Err(Denied::Origin(origin.clone()));
+        }
+        let address = match origin.host {
+            Host::Ipv4(ip) => IpAddr::V4(ip),
+            Host::Ipv6(ip) => IpAddr::V6(ip),
+            Host::Domain(_) => return Ok(()),
+        };
+        match self.refuses(address) {
+            // Whoever lists it so means it.
+            Some(OWN_MACHINE) | None => Ok(()),
+            Some(what) => Err(Denied::Address { host: origin.host.to_string(), address, what }),
         }
     }
 
@@ -162,6 +176,16 @@ impl Policy {
     }
 }
 
+/// A request that may go out.
+#[derive(Debug)]
+pub(crate) struct Allowed<'a> {
+    /// By what.
+    pub(crate) entry: &'a Allow,
+    pub(crate) grant: Grant,
+    /// Its name, for the audit line.
+    pub(crate) rule: &'static str,
+}
+
 /// One server, and what may be done there.
 ///
 /// It is written `ORIGIN=PRESET`, or `ORIGIN=PRESET:GRANT,GRANT...`: the preset is `gitlab`, `bitbucket-dc` or `any`, a grant
@@ -169,13 +193,31 @@ impl Policy {
 /// The origin may have a path where the server is not at the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allow {
-    origin: Origin,
-    root: Vec<Segment>,
+    place: Place,
     preset: Preset,
     grants: Option<Vec<Grant>>,
 }
 
 impl Allow {
+    /// Where the server is.
+    pub(crate) fn url(&self) -> String {
+        self.place.to_string()
+    }
+
+    pub(crate) fn preset(&self) -> Preset {
+        self.preset
+    }
+
+    /// Is this place the server, or does it hold it?
+    pub(crate) fn is_within(&self, place: &Place) -> bool {
+        self.place.origin == place.origin && self.place.root.starts_with(&place.root)
+    }
+
+    /// Is this the name of its host?
+    pub(crate) fn is_at(&self, name: &str) -> bool {
+        matches!(&self.place.origin.host, Host::Domain(own) if own.eq_ignore_ascii_case(name.trim_end_matches('.')))
+    }
+
     fn grants(&self, grant: Grant) -> bool {
         self.grants.as_ref().is_none_or(|grants| grants.contains(&grant))
     }
@@ -194,17 +236,7 @@ impl FromStr for Allow {
             ))
         };
         let (origin, what) = text.trim().rsplit_once('=').ok_or_else(|| wrong("has no preset"))?;
-        let url = Url::parse(origin).map_err(|_| wrong("does not start with an origin"))?;
-        if url.query().is_some()
-            || url.fragment().is_some()
-            || !url.username().is_empty()
-            || url.password().is_some()
-        {
-            return Err(wrong("has more than scheme, host, port and path before its ="));
-        }
-        let origin = Origin::of_url(&url).ok_or_else(|| wrong("is neither http nor https"))?;
-        let root = url.path().trim_end_matches('/');
-        let root = if root.is_empty() { Vec::new() } else { segments(root).map_err(&wrong)? };
+        let place = Place::parse(origin).map_err(wrong)?;
         let (preset, grants) = match what.split_once(':') {
             Some((preset, grants)) => (preset, Some(grants)),
             None => (what, None),
@@ -226,17 +258,13 @@ impl FromStr for Allow {
                 )
             }
         };
-        Ok(Self { origin, root, preset, grants })
+        Ok(Self { place, preset, grants })
     }
 }
 
 impl fmt::Display for Allow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.origin)?;
-        for segment in &self.root {
-            write!(f, "/{}", segment.text)?;
-        }
-        write!(f, "={}", self.preset.as_str())?;
+        write!(f, "{}={}", self.place, self.preset.as_str())?;
         for (index, grant) in self.grants.iter().flatten().enumerate() {
             write!(f, "{}{}", if index == 0 { ':' } else { ',' }, grant.as_str())?;
         }
@@ -255,7 +283,7 @@ pub(crate) enum Preset {
 impl Preset {
     const ALL: [Self; 3] = [Self::GitLab, Self::BitbucketDc, Self::Any];
 
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::GitLab => "gitlab",
             Self::BitbucketDc => "bitbucket-dc",
@@ -290,6 +318,35 @@ impl Grant {
             Self::Push => "push",
             Self::Any => "any",
         }
+    }
+}
+
+/// An origin, with the path of a server that is not at its root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    origin: Origin,
+    root: Vec<Segment>,
+}
+
+impl Place {
+    /// Or what is wrong with `text`.
+    pub(crate) fn parse(text: &str) -> std::result::Result<Self, &'static str> {
+        let url = Url::parse(text).map_err(|_| "does not start with an origin")?;
+        let more = url.query().is_some() || url.fragment().is_some();
+        if more || !url.username().is_empty() || url.password().is_some() {
+            return Err("has more than scheme, host, port and path");
+        }
+        let origin = Origin::of_url(&url).ok_or("is neither http nor https")?;
+        let root = url.path().trim_end_matches('/');
+        let root = if root.is_empty() { Vec::new() } else { segments(root)? };
+        Ok(Self { origin, root })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.origin)?;
+        self.root.iter().try_for_each(|segment| write!(f, "/{}", segment.text))
     }
 }
 
@@ -338,6 +395,11 @@ pub(crate) enum Denied {
     NoOrigin,
     #[error("the agent does not allow {0}: add an entry like {0}=gitlab to its allow list")]
     Origin(Origin),
+    #[error(
+        "the agent refuses {host}: it leads to {address}, {what}; if that is meant, list it in the agent's settings: \
+         allowAddresses = [\"{address}\"]"
+    )]
+    Address { host: String, address: IpAddr, what: &'static str },
     #[error("the agent refuses the path: it {0}")]
     Path(&'static str),
     #[error("the agent refuses the header {0}")]
@@ -457,7 +519,7 @@ fn private_matter(address: IpAddr) -> Option<&'static str> {
             Some(ip) => ip,
             None => {
                 return match ip.segments() {
-                    _ if ip.is_loopback() => Some("an address of the agent's own machine"),
+                    _ if ip.is_loopback() => Some(OWN_MACHINE),
                     _ if ip.is_unspecified() => Some("no address of a server"),
                     [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254] => Some("the cloud's metadata service"),
                     [first, ..] if first & 0xffc0 == 0xfe80 => Some("a link-local address"),
@@ -468,7 +530,7 @@ fn private_matter(address: IpAddr) -> Option<&'static str> {
         },
     };
     match v4.octets() {
-        [127, ..] => Some("an address of the agent's own machine"),
+        [127, ..] => Some(OWN_MACHINE),
         [169, 254, 169, 254] | [100, 100, 100, 200] | [168, 63, 129, 16] | [192, 0, 0, 192] => {
             Some("the cloud's metadata service")
         }

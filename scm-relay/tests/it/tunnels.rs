@@ -9,7 +9,7 @@ use scm_relay::{Agent, AgentSettings, HubSettings, KeyHash, Keys, Policy};
 use scm_testkit::fault::socket::{Script, ScriptedServer};
 use tokio::sync::Semaphore;
 
-use crate::world::{AGENT_KEY, World, acme, direct};
+use crate::world::{AGENT_KEY, World, acme, secret};
 
 fn get(url: &str) -> http::Request<Body> {
     http::Request::get(format!("{url}/")).body(Body::empty()).unwrap()
@@ -129,7 +129,7 @@ async fn a_stopped_agent_finishes_what_is_in_flight() {
 #[test]
 fn an_agent_that_cannot_work_says_what_is_missing() {
     let agent = |hub: &str, policy: Policy, settings: AgentSettings| {
-        let error = Agent::new(hub.parse().unwrap(), "key".to_owned().into(), policy, direct(), settings);
+        let error = Agent::new(hub.parse().unwrap(), secret("key"), policy, settings);
         let error = error.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         error.to_string()

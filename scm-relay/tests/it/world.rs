@@ -7,14 +7,19 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use scm_core::Transport;
-use scm_relay::{Agent, AgentName, AgentSettings, Hub, HubSettings, KeyHash, Keys, Policy};
+use scm_relay::{Agent, AgentName, AgentSettings, Hub, HubSettings, KeyHash, Keys, Policy, Secret};
 use scm_transport::{DirectTransport, Network};
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub(crate) const AGENT_KEY: &str = "scmhub-agent-key";
 pub(crate) const SERVICE_KEY: &str = "scmhub-service-key";
+
+pub(crate) fn secret(text: &str) -> Secret {
+    SecretString::from(text).into()
+}
 
 pub(crate) fn acme() -> AgentName {
     "acme".parse().unwrap()
@@ -75,7 +80,7 @@ impl World {
             .with_retry(Duration::from_millis(5), Duration::from_millis(50))
             .with_danger_plain_http();
         let hub = format!("http://{}", self.address).parse().unwrap();
-        let agent = Agent::new(hub, key.to_owned().into(), policy, direct(), settings).unwrap();
+        let agent = Agent::new(hub, secret(key), policy, settings).unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             agent

@@ -15,7 +15,7 @@ fn decide(allow: &[&str], request: &str, headers: &[(&str, &str)], bare: bool) -
         .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
         .collect();
     match policy.decide(&method.parse().unwrap(), &uri.parse().unwrap(), &headers, bare) {
-        Ok(rule) => rule.to_owned(),
+        Ok(allowed) => allowed.rule.to_owned(),
         Err(denied) => denied.to_string(),
     }
 }
