@@ -206,6 +206,16 @@ impl Agent {
         Ok(Self(Arc::new(Inner { hub, key, settings, dialer, upstream: Arc::new(upstream), health })))
     }
 
+    /// Where it dials.
+    pub fn hub(&self) -> &Url {
+        &self.0.hub
+    }
+
+    /// What it lets through.
+    pub fn policy(&self) -> &Policy {
+        &self.0.upstream.policy
+    }
+
     /// How it is, now and later.
     pub fn health(&self) -> Health {
         self.0.health.clone()
