@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
 use crate::check::{Code, RungReport};
@@ -297,15 +297,23 @@ impl fmt::Debug for Body {
 }
 
 /// Why no answer came. Becomes an [`Error`] in the pipeline.
-#[derive(thiserror::Error)]
+///
+/// As JSON it goes from machine to machine on the agent route: all of it but its source. What is read is cut to bounded lines
+/// again, and a code that this version does not know is left out.
+#[derive(Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct TransportError {
     kind: ErrorKind,
     delivery: Delivery,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_code")]
     code: Option<Code>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     retryable: Option<bool>,
-    details: BTreeMap<String, String>,
+    #[serde(deserialize_with = "line")]
     message: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "lines")]
+    details: BTreeMap<String, String>,
+    #[serde(skip)]
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -413,6 +421,20 @@ impl From<TransportError> for Error {
     }
 }
 
+fn line<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    String::deserialize(from).map(|text| redact::line(&text))
+}
+
+fn lines<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let read = BTreeMap::<String, String>::deserialize(from)?;
+    Ok(read.into_iter().map(|(name, value)| (redact::line(&name), redact::line(&value))).collect())
+}
+
+fn known_code<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Code>, D::Error> {
+    let text = Option::<String>::deserialize(from)?;
+    Ok(text.and_then(|text| Code::ALL.iter().find(|code| code.as_str() == text).copied()))
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::{StreamExt as _, stream};
@@ -451,5 +473,35 @@ mod tests {
             assert_eq!(chunks(parts).collect(6).await.unwrap_err().kind(), ErrorKind::Decode);
         }
         assert!(chunks(&[]).collect(0).await.unwrap().is_empty());
+    }
+    #[test]
+    fn an_error_comes_out_of_json_as_it_went_in_but_for_its_source() {
+        let error = TransportError::new(ErrorKind::Tls, Delivery::NotSent, "x509: unbekannt für \"git\"")
+            .with_code(Code::TlsUnknownIssuer)
+            .with_retryable(false)
+            .with_detail("issuer", "CN=Prüf")
+            .with_source("private");
+        let json = serde_json::to_string(&error).unwrap();
+        assert_eq!(
+            json,
+            r#"{"kind":"tls","delivery":"not_sent","code":"tls.unknown_issuer","retryable":false,"message":"x509: unbekannt für \"git\"","details":{"issuer":"CN=Prüf"}}"#
+        );
+        let back: TransportError = serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            (back.kind(), back.delivery(), back.code()),
+            (error.kind(), error.delivery(), error.code())
+        );
+        assert_eq!((back.retryable(), back.details()), (error.retryable(), error.details()));
+        assert_eq!(back.to_string(), error.to_string());
+    }
+
+    #[test]
+    fn an_error_from_elsewhere_is_read_with_care() {
+        let json = r#"{"kind":"relay","delivery":"unknown","code":"relay.newer","message":"a\nb glpat-abc","more":1}"#;
+        let error: TransportError = serde_json::from_str(json).unwrap();
+        assert_eq!((error.code(), error.to_string().as_str()), (None, "a b [redacted]"));
+        for json in ["{}", r#"{"kind":"newer","delivery":"unknown","message":""}"#] {
+            assert!(serde_json::from_str::<TransportError>(json).is_err(), "{json}");
+        }
     }
 }

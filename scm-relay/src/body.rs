@@ -215,7 +215,7 @@ impl Stream for Inbound {
 /// The end of a body, if it is one.
 fn end(missing: Option<u64>, trailers: Option<HeaderMap>) -> Poll<Option<Result<Bytes, TransportError>>> {
     if let Some(fault) = trailers.and_then(|mut trailers| Fault::take(&mut trailers)) {
-        return Poll::Ready(Some(Err(fault.into_error())));
+        return Poll::Ready(Some(Err(fault)));
     }
     if missing.is_some_and(|missing| missing > 0) {
         let message = "the body was cut off: it is shorter than it said";

@@ -2,9 +2,7 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
-use scm_core::{Body, Code, Delivery, ErrorKind, TransportError};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use scm_core::{Body, Delivery, ErrorKind, TransportError};
 
 /// What the agent says to the hub, in the head of an answer or after its body. Never taken from a server, never passed on.
 pub(crate) const FAULT: HeaderName = HeaderName::from_static("scm-agent-fault");
@@ -18,64 +16,32 @@ const PREFIXES: [&str; 2] = ["scm-hub-", "scm-agent-"];
 /// Longest value: a header block has its limits.
 const LONGEST: usize = 8 * 1024;
 
-/// A [`TransportError`] as it is written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Fault {
-    pub(crate) kind: ErrorKind,
-    pub(crate) delivery: Delivery,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) code: Option<Code>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) retryable: Option<bool>,
-    pub(crate) message: String,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) details: BTreeMap<String, String>,
-}
+/// An error on its way into a tunnel.
+pub(crate) struct Fault<'a>(&'a TransportError);
 
-impl Fault {
-    pub(crate) fn of(error: &TransportError) -> Self {
-        Self {
-            kind: error.kind(),
-            delivery: error.delivery(),
-            code: error.code(),
-            retryable: error.retryable(),
-            message: error.to_string(),
-            details: error.details().clone(),
-        }
+impl<'a> Fault<'a> {
+    pub(crate) fn of(error: &'a TransportError) -> Self {
+        Self(error)
     }
 
-    pub(crate) fn into_error(self) -> TransportError {
-        let mut error = TransportError::new(self.kind, self.delivery, &self.message);
-        if let Some(code) = self.code {
-            error = error.with_code(code);
-        }
-        if let Some(retryable) = self.retryable {
-            error = error.with_retryable(retryable);
-        }
-        self.details.iter().fold(error, |error, (name, value)| error.with_detail(name, value))
+    /// What the agent said, where it said something. A value that cannot be read is a fault as well.
+    pub(crate) fn take(headers: &mut HeaderMap) -> Option<TransportError> {
+        let value = headers.remove(&FAULT)?;
+        Some(serde_json::from_slice(value.as_bytes()).unwrap_or_else(|_| {
+            let message = "the agent reports a failure that this version cannot read";
+            TransportError::new(ErrorKind::Relay, Delivery::Unknown, message)
+        }))
     }
 
     /// The header's value.
     pub(crate) fn to_value(&self) -> HeaderValue {
-        let text = |fault: &Self| serde_json::to_vec(fault).unwrap_or_default();
-        let mut value = text(self);
-        if value.len() > LONGEST {
-            value = text(&Self { details: BTreeMap::new(), ..self.clone() });
+        let mut value = serde_json::to_value(self.0).unwrap_or_default();
+        let mut text = value.to_string();
+        if text.len() > LONGEST {
+            value.as_object_mut().map(|fields| fields.remove("details"));
+            text = value.to_string();
         }
-        HeaderValue::from_bytes(&value).unwrap_or(HeaderValue::from_static("{}"))
-    }
-
-    /// What the agent said, where it said something. A value that cannot be read is a fault as well.
-    pub(crate) fn take(headers: &mut HeaderMap) -> Option<Self> {
-        let value = headers.remove(&FAULT)?;
-        Some(serde_json::from_slice(value.as_bytes()).unwrap_or_else(|_| Self {
-            kind: ErrorKind::Relay,
-            delivery: Delivery::Unknown,
-            code: None,
-            retryable: None,
-            message: "the agent reports a failure that this version cannot read".to_owned(),
-            details: BTreeMap::new(),
-        }))
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("{}"))
     }
 
     /// The agent's answer where there is none of a server.
@@ -101,6 +67,8 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use scm_core::Code;
+
     use super::*;
 
     #[test]
@@ -110,7 +78,7 @@ mod tests {
             .with_retryable(false)
             .with_detail("issuer", "CN=Prüf");
         let mut headers = HeaderMap::from_iter([(FAULT, Fault::of(&error).to_value())]);
-        let back = Fault::take(&mut headers).unwrap().into_error();
+        let back = Fault::take(&mut headers).unwrap();
         assert_eq!(
             (back.kind(), back.delivery(), back.code()),
             (error.kind(), error.delivery(), error.code())
@@ -124,7 +92,7 @@ mod tests {
     fn a_fault_that_cannot_be_read_says_nothing_about_delivery() {
         let mut headers = HeaderMap::from_iter([(FAULT, HeaderValue::from_static("{\"kind\":\"new\"}"))]);
         let error = Fault::take(&mut headers).unwrap();
-        assert_eq!((error.kind, error.delivery), (ErrorKind::Relay, Delivery::Unknown));
+        assert_eq!((error.kind(), error.delivery()), (ErrorKind::Relay, Delivery::Unknown));
     }
 
     #[test]
@@ -136,7 +104,7 @@ mod tests {
         let value = Fault::of(&error).to_value();
         assert!(value.len() < LONGEST);
         let back = Fault::take(&mut HeaderMap::from_iter([(FAULT, value)])).unwrap();
-        assert_eq!((back.message.as_str(), back.details.len()), ("no way", 0));
+        assert_eq!((back.to_string().as_str(), back.details().len()), ("no way", 0));
     }
 
     #[test]

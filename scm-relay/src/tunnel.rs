@@ -183,7 +183,7 @@ impl Tunnel {
         };
         let (mut head, stream) = response.into_parts();
         if let Some(fault) = Fault::take(&mut head.headers) {
-            return Err(fault.into_error());
+            return Err(fault);
         }
         guard.disarm();
         let length = head.headers.remove(&fault::LENGTH);

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::ErrorKind;
+
 /// One step of the ladder, in climbing order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,6 +97,21 @@ macro_rules! codes {
             /// The rung that reports it.
             pub fn rung(self) -> Rung {
                 match self { $(Self::$name => Rung::$rung),+ }
+            }
+
+            /// The kind of the error that it makes.
+            pub fn error_kind(self) -> ErrorKind {
+                match self.rung() {
+                    Rung::Address => ErrorKind::Config,
+                    Rung::Route => ErrorKind::Relay,
+                    Rung::Name | Rung::Connection => ErrorKind::Connect,
+                    Rung::Proxy => ErrorKind::Proxy,
+                    Rung::Tls => ErrorKind::Tls,
+                    Rung::Product => ErrorKind::Unavailable,
+                    Rung::Credential => ErrorKind::Unauthenticated,
+                    Rung::Scopes | Rung::Role => ErrorKind::PermissionDenied,
+                    Rung::Repositories => ErrorKind::NotFound,
+                }
             }
         }
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::code::{Code, Outcome, Rung};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::id::RepoId;
 use crate::redact;
 use crate::transport::{Route, TransportError};
@@ -212,19 +212,10 @@ impl CheckReport {
     pub fn into_result(self) -> Result<Self, Error> {
         let failed = self.findings().find(|finding| finding.outcome == Outcome::Failed);
         let Some(finding) = failed else { return Ok(self) };
-        let kind = match finding.code.rung() {
-            Rung::Address => ErrorKind::Config,
-            Rung::Route => ErrorKind::Relay,
-            Rung::Name | Rung::Connection => ErrorKind::Connect,
-            Rung::Proxy => ErrorKind::Proxy,
-            Rung::Tls => ErrorKind::Tls,
-            Rung::Product => ErrorKind::Unavailable,
-            Rung::Credential => ErrorKind::Unauthenticated,
-            Rung::Scopes | Rung::Role => ErrorKind::PermissionDenied,
-            Rung::Repositories => ErrorKind::NotFound,
-        };
         let message = format!("{}: {}. {}", finding.code, finding.seen, finding.remedy);
-        Err(Error::new(kind, message).with_operation("check").with_server_code(finding.code.as_str()))
+        Err(Error::new(finding.code.error_kind(), message)
+            .with_operation("check")
+            .with_server_code(finding.code.as_str()))
     }
 }
 
@@ -251,6 +242,7 @@ impl fmt::Display for CheckReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn the_report_says_what_failed_and_reads_back() {

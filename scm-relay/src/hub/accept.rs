@@ -23,7 +23,6 @@ use super::route::Place;
 use super::{Hub, Inner};
 use crate::agent::control;
 use crate::body::Ledger;
-use crate::fault::Fault;
 use crate::keys::{AgentName, KeyHash};
 use crate::tunnel::Tunnel;
 use crate::wire::{self, End, WebSocketIo};
@@ -252,8 +251,7 @@ where
 
 /// An answer of the hub's own, to a request that it did not pass on.
 fn refusal(status: StatusCode, code: &str, message: &str) -> Response<Body> {
-    let fault = Fault::of(&TransportError::new(ErrorKind::Relay, Delivery::NotSent, message));
-    own(status, code, &fault)
+    own(status, code, &TransportError::new(ErrorKind::Relay, Delivery::NotSent, message))
 }
 
 /// An answer of the hub's own, to a request that failed on its way.
@@ -267,21 +265,20 @@ fn failure(error: &TransportError) -> Response<Body> {
         (_, ErrorKind::Timeout) => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::BAD_GATEWAY,
     };
-    let fault = Fault::of(error);
     let code =
         error.code().map_or_else(|| error.kind().as_str().replace(' ', "_"), |code| code.as_str().to_owned());
-    let mut answer = own(status, &code, &fault);
+    let mut answer = own(status, &code, error);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }
     answer
 }
 
-fn own(status: StatusCode, code: &str, fault: &Fault) -> Response<Body> {
-    let body = serde_json::json!({ "code": code, "error": fault });
+fn own(status: StatusCode, code: &str, error: &TransportError) -> Response<Body> {
+    let body = serde_json::json!({ "code": code, "error": error });
     let mut answer = Response::new(Body::from(format!("{body}\n")));
     *answer.status_mut() = status;
-    let delivery = match fault.delivery {
+    let delivery = match error.delivery() {
         Delivery::NotSent => "not_sent",
         Delivery::Answered => "answered",
         _ => "unknown",
