@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use scm_core::{Error, ErrorKind, Result};
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -15,7 +17,8 @@ use subtle::ConstantTimeEq as _;
 const AT_ONCE: usize = 2;
 
 /// The name of an agent: letters, digits, `-`, `_` and `.`, up to 64 of them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct AgentName(String);
 
 impl AgentName {
@@ -38,6 +41,22 @@ impl FromStr for AgentName {
             ));
         }
         Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for AgentName {
+    type Error = Error;
+
+    /// # Errors
+    /// `Config` for what is no name.
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<AgentName> for String {
+    fn from(name: AgentName) -> Self {
+        name.0
     }
 }
 
@@ -121,7 +140,7 @@ impl NewKey {
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
     agents: Vec<(AgentName, KeyHash)>,
-    services: Vec<Service>,
+    services: Vec<Arc<Service>>,
 }
 
 /// A service, by one of its keys.
@@ -135,6 +154,10 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) fn may_use(&self, agent: &AgentName) -> bool {
         self.agents.contains(agent)
+    }
+
+    pub(crate) fn agents(&self) -> impl Iterator<Item = &AgentName> {
+        self.agents.iter()
     }
 }
 
@@ -167,7 +190,8 @@ impl Keys {
         hash: KeyHash,
         agents: impl IntoIterator<Item = AgentName>,
     ) -> Self {
-        self.services.push(Service { name: name.into(), hash, agents: agents.into_iter().collect() });
+        let agents = agents.into_iter().collect();
+        self.services.push(Arc::new(Service { name: name.into(), hash, agents }));
         self
     }
 
@@ -178,9 +202,9 @@ impl Keys {
     }
 
     /// The service that has this key.
-    pub(crate) fn service(&self, key: &str) -> Option<&Service> {
+    pub(crate) fn service(&self, key: &str) -> Option<Arc<Service>> {
         let hash = KeyHash::of(key);
-        self.services.iter().find(|service| service.hash == hash)
+        self.services.iter().find(|service| service.hash == hash).cloned()
     }
 
     /// Is this still a key of the agent?

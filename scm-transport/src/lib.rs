@@ -26,6 +26,8 @@ mod probe;
 mod proxies;
 #[cfg(feature = "proxy")]
 mod proxy;
+#[cfg(feature = "relay")]
+mod relay;
 #[cfg(feature = "direct")]
 mod resolve;
 #[cfg(feature = "direct")]
@@ -43,5 +45,7 @@ pub use pem::{CaCertificates, ClientIdentity};
 pub use proxies::Proxies;
 #[cfg(feature = "proxy")]
 pub use proxy::ProxyTransport;
+#[cfg(feature = "relay")]
+pub use relay::RelayTransport;
 #[cfg(feature = "direct")]
 pub use resolve::Resolver;

@@ -1,8 +1,11 @@
 //! The hub: takes the tunnels that agents dial, and sends the requests of services into them.
 
 mod accept;
+mod admin;
+mod answer;
 mod registry;
 mod route;
+mod serve;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -13,14 +16,16 @@ use http::{Method, Request, Response};
 use scm_core::{Body, Code, Delivery, ErrorKind, HttpTransport, Route, Rung, RungReport, TransportError};
 use url::Url;
 
-pub use accept::HubBody;
-pub(crate) use accept::TUNNEL;
 pub use registry::AgentStatus;
+pub use serve::HubBody;
 
 use crate::agent::control;
 use crate::keys::{AgentName, Keys};
 use crate::tunnel::Settings;
 use registry::Registry;
+
+/// Where agents come in.
+pub(crate) const TUNNEL: &str = "/v1/tunnel";
 
 /// Largest report of an agent, in bytes.
 const REPORT: usize = 256 * 1024;
@@ -80,6 +85,8 @@ impl Default for HubSettings {
 /// - `GET /v1/tunnel`: where agents come in;
 /// - `/v1/agents/{agent}/{http|https}/{host[:port]}/{path}`: any HTTP request to a server by way of an agent, with the
 ///   service's key in `Scm-Hub-Key`;
+/// - `GET /v1/agents`: the agents that the key may use, as JSON;
+/// - `POST /v1/agents/{agent}/probe`: the rungs of hub and agent towards the URL in the body, as JSON;
 /// - `GET /healthz`, `/health` and `/readyz`, without a key.
 ///
 /// [`Hub::transport`] gives the same way to code in the same process, without a key and without another hop.

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use scm_core::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -45,7 +47,7 @@ pub(crate) enum Absent {
 }
 
 /// How an agent stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AgentStatus {
     /// Its name.
@@ -55,11 +57,17 @@ pub struct AgentStatus {
     /// Requests whose answers are not over.
     pub in_flight: usize,
     /// When the oldest of its tunnels was opened.
-    pub since: Option<SystemTime>,
-    /// When it was here last: now, where a tunnel is open.
-    pub last_seen: SystemTime,
-    /// The versions it speaks of itself with, one for each tunnel.
+    pub since: Option<Timestamp>,
+    /// When it was here last: now, where a tunnel is open. Nothing, where it never was.
+    pub last_seen: Option<Timestamp>,
+    /// The versions it speaks of itself with, each once.
     pub versions: Vec<String>,
+}
+
+impl AgentStatus {
+    pub(crate) fn never(name: AgentName) -> Self {
+        Self { name, tunnels: 0, in_flight: 0, since: None, last_seen: None, versions: Vec::new() }
+    }
 }
 
 impl Registry {
@@ -153,13 +161,20 @@ impl Registry {
         let agents = self.agents();
         let mut all: Vec<_> = agents
             .iter()
-            .map(|(name, agent)| AgentStatus {
-                name: name.clone(),
-                tunnels: agent.members.len(),
-                in_flight: agent.members.iter().map(|member| member.tunnel.in_flight()).sum(),
-                since: agent.members.iter().map(|member| member.since).min(),
-                last_seen: if agent.members.is_empty() { agent.last_seen } else { SystemTime::now() },
-                versions: agent.members.iter().map(|member| member.version.clone()).collect(),
+            .map(|(name, agent)| {
+                let mut versions: Vec<_> =
+                    agent.members.iter().map(|member| member.version.clone()).collect();
+                versions.sort_unstable();
+                versions.dedup();
+                let here = !agent.members.is_empty();
+                AgentStatus {
+                    name: name.clone(),
+                    tunnels: agent.members.len(),
+                    in_flight: agent.members.iter().map(|member| member.tunnel.in_flight()).sum(),
+                    since: agent.members.iter().map(|member| member.since.into()).min(),
+                    last_seen: Some(if here { SystemTime::now() } else { agent.last_seen }.into()),
+                    versions,
+                }
             })
             .collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));

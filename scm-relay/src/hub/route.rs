@@ -16,6 +16,9 @@ use crate::keys::AgentName;
 /// On an answer that took a second tunnel.
 pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("scm-hub-attempts");
 
+/// Beside a `Location` that was changed: what the server said.
+const SAID: HeaderName = HeaderName::from_static("scm-hub-location");
+
 /// Where services ask for servers.
 const PREFIX: &str = "/v1/agents/";
 
@@ -51,11 +54,13 @@ impl Place {
         Some(Self { agent, uri })
     }
 
-    /// Keeps a redirect within the same origin under the hub; others are left alone.
+    /// Keeps a redirect within the same origin under the hub, and says beside it what the server said; others are left alone.
     pub(crate) fn keep_under_hub(&self, headers: &mut HeaderMap) {
         let location = headers.get(header::LOCATION).and_then(|location| location.to_str().ok());
         let Some(location) = location.and_then(|location| self.under_hub(location)) else { return };
-        headers.insert(header::LOCATION, location);
+        if let Some(said) = headers.insert(header::LOCATION, location) {
+            headers.insert(SAID, said);
+        }
     }
 
     fn under_hub(&self, location: &str) -> Option<HeaderValue> {
@@ -200,6 +205,8 @@ mod tests {
             let mut headers = HeaderMap::from_iter([(header::LOCATION, HeaderValue::from_static(location))]);
             place.keep_under_hub(&mut headers);
             assert_eq!(headers.get(header::LOCATION).unwrap(), kept, "{location}");
+            let said = (location != kept).then_some(location);
+            assert_eq!(headers.get(SAID).map(|said| said.to_str().unwrap()), said);
         }
     }
 }

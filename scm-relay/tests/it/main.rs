@@ -4,5 +4,6 @@
 
 mod gitlab;
 mod http;
+mod hub_relay;
 mod tunnels;
 mod world;
