@@ -34,7 +34,7 @@ const PENDING_RESETS: usize = 1000;
 const SWEEP: u64 = 256 * 1024;
 
 /// Largest header block: both ends refuse more.
-const HEADERS: u32 = 128 * 1024;
+pub(crate) const HEADERS: usize = 128 * 1024;
 
 /// What both ends of a tunnel have to be told.
 #[derive(Clone, Debug)]
@@ -76,6 +76,17 @@ pub(crate) enum Over {
     Broken,
 }
 
+impl Over {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Closed => "closed",
+            Self::Silent => "silent",
+            Self::Broken => "broken",
+        }
+    }
+}
+
 /// The hub's end. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Tunnel {
@@ -110,7 +121,7 @@ impl Tunnel {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .initial_max_send_streams(settings.streams)
             .max_concurrent_reset_streams(PENDING_RESETS)
-            .max_header_list_size(HEADERS)
+            .max_header_list_size(HEADERS as u32)
             .handshake(io)
             .await
             .map_err(|error| broken(&error))?;
@@ -298,7 +309,7 @@ where
         .max_concurrent_streams(u32::try_from(settings.streams).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_concurrent_reset_streams(PENDING_RESETS)
-        .max_header_list_size(HEADERS)
+        .max_header_list_size(HEADERS as u32)
         .handshake::<_, Bytes>(io);
     let mut connection = match timeout(settings.ping_limit, handshake).await {
         Ok(Ok(connection)) => connection,

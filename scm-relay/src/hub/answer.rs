@@ -17,6 +17,9 @@ const VERSION: HeaderName = HeaderName::from_static("scm-hub-version");
 /// The detail of an error about a body that is larger than the hub takes.
 pub(crate) const MAX_BODY: &str = "max_body_bytes";
 
+/// The detail of an error about a request whose head is larger than tunnels take.
+pub(crate) const MAX_HEAD: &str = "max_head_bytes";
+
 /// When a request that found no place may come back.
 const LATER: HeaderValue = HeaderValue::from_static("5");
 
@@ -37,8 +40,11 @@ fn not_passed_on(message: &str) -> TransportError {
 /// To a request that failed on its way.
 pub(crate) fn failure(error: &TransportError) -> Response<Body> {
     let status = match (error.code(), error.kind()) {
-        _ if error.details().contains_key(MAX_BODY) && error.kind() == ErrorKind::InvalidInput => {
+        (None, ErrorKind::InvalidInput) if error.details().contains_key(MAX_BODY) => {
             StatusCode::PAYLOAD_TOO_LARGE
+        }
+        (None, ErrorKind::InvalidInput) if error.details().contains_key(MAX_HEAD) => {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
         }
         // No tunnel took it.
         (None, ErrorKind::Relay) if error.delivery() == Delivery::NotSent => StatusCode::SERVICE_UNAVAILABLE,

@@ -3,17 +3,24 @@
 mod accept;
 mod admin;
 mod answer;
+mod exchange;
+mod metrics;
 mod registry;
 mod route;
 mod serve;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Method, Request, Response};
-use scm_core::{Body, Code, Delivery, ErrorKind, HttpTransport, Route, Rung, RungReport, TransportError};
+use scm_core::{
+    Body, Code, Delivery, Error, ErrorKind, HttpTransport, Result, Route, Rung, RungReport, TransportError,
+};
+use semver::Version;
+use tokio::sync::watch;
 use url::Url;
 
 pub use registry::AgentStatus;
@@ -22,10 +29,14 @@ pub use serve::HubBody;
 use crate::agent::control;
 use crate::keys::{AgentName, Keys};
 use crate::tunnel::Settings;
+use metrics::{Metrics, Reason};
 use registry::Registry;
 
 /// Where agents come in.
 pub(crate) const TUNNEL: &str = "/v1/tunnel";
+
+/// The service in whose process the hub is, in lines about requests.
+const EMBEDDED: &str = "(embedded)";
 
 /// Largest report of an agent, in bytes.
 const REPORT: usize = 256 * 1024;
@@ -40,10 +51,23 @@ pub struct HubSettings {
     pub unread: usize,
     /// How long an answer may go unread. 60 seconds by default.
     pub unread_for: Duration,
+    /// Requests of one agent at the same time, over all its tunnels; more wait for `patience`. 512 by default.
+    pub in_flight: usize,
+    /// Largest body, in bytes, of a request and of an answer. None by default.
+    pub max_body: Option<u64>,
+    /// How long a server may take to begin its answer; an upload that goes on does not count. 120 seconds by default.
+    pub header_timeout: Duration,
+    /// How long nothing of an answer may come. 120 seconds by default.
+    pub idle_timeout: Duration,
+    /// How long a request may take, to the last byte of its answer. None by default: a clone may take hours.
+    pub total_timeout: Option<Duration>,
+    /// When a tunnel is replaced by a younger one, give or take a tenth. 30 minutes by default.
+    pub tunnel_age: Duration,
     /// How often a tunnel has to show that it lives. 15 seconds by default.
     pub ping_every: Duration,
     /// How long that may take. 10 seconds by default.
     pub ping_limit: Duration,
+    minimum_agent: Option<Version>,
 }
 
 impl HubSettings {
@@ -55,8 +79,15 @@ impl HubSettings {
             patience: Duration::from_secs(5),
             unread: 64 * 1024 * 1024,
             unread_for: Duration::from_secs(60),
+            in_flight: 512,
+            max_body: None,
+            header_timeout: Duration::from_secs(120),
+            idle_timeout: Duration::from_secs(120),
+            total_timeout: None,
+            tunnel_age: Duration::from_secs(30 * 60),
             ping_every: tunnel.ping_every,
             ping_limit: tunnel.ping_limit,
+            minimum_agent: None,
         }
     }
 
@@ -65,6 +96,18 @@ impl HubSettings {
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
+    }
+
+    /// Takes no tunnel of an agent that is older than this version.
+    ///
+    /// # Errors
+    /// `Config` for what is no version, such as `1.2.0`.
+    pub fn with_minimum_agent(mut self, version: &str) -> Result<Self> {
+        let version = version.parse().map_err(|_| {
+            Error::config(format!("the oldest version of agents is {version:?}; it is written like 1.2.0"))
+        })?;
+        self.minimum_agent = Some(version);
+        Ok(self)
     }
 
     fn tunnel(&self) -> Settings {
@@ -96,6 +139,10 @@ pub struct Hub(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) settings: HubSettings,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: Metrics,
+    /// Requests that are not over.
+    pub(crate) flying: watch::Sender<usize>,
+    draining: AtomicBool,
     keys: RwLock<Arc<Keys>>,
 }
 
@@ -104,7 +151,14 @@ impl Hub {
     #[must_use]
     pub fn new(settings: HubSettings, keys: Keys) -> Self {
         let registry = Arc::new(Registry::new());
-        Self(Arc::new(Inner { settings, registry, keys: RwLock::new(Arc::new(keys)) }))
+        Self(Arc::new(Inner {
+            settings,
+            registry,
+            metrics: Metrics::new(),
+            flying: watch::Sender::new(0),
+            draining: AtomicBool::new(false),
+            keys: RwLock::new(Arc::new(keys)),
+        }))
     }
 
     /// Replaces the keys. Tunnels of keys that are gone are closed.
@@ -119,6 +173,21 @@ impl Hub {
         self.0.registry.status()
     }
 
+    /// What the hub has counted, in the text form of OpenMetrics, for Prometheus.
+    pub fn metrics(&self) -> String {
+        self.0.metrics.text(&self.agents())
+    }
+
+    /// Takes no tunnel any more and says so at `/readyz`, waits until no request is in flight, for however long that takes, and
+    /// then ends all tunnels.
+    pub async fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+        let mut flying = self.0.flying.subscribe();
+        // The sender lives as long as this hub.
+        let _ = flying.wait_for(|count| *count == 0).await;
+        self.0.registry.stop();
+    }
+
     /// The route over `agent`, from within this process.
     pub fn transport(&self, agent: AgentName) -> HubTransport {
         HubTransport { hub: self.clone(), agent }
@@ -126,6 +195,15 @@ impl Hub {
 }
 
 impl Inner {
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Counts somebody who was not let in.
+    fn refuse(&self, reason: &'static str) {
+        self.metrics.refused.get_or_create(&Reason { reason }).inc();
+    }
+
     fn keys(&self) -> Arc<Keys> {
         let keys: RwLockReadGuard<'_, Arc<Keys>> = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&keys)
@@ -165,7 +243,7 @@ impl HttpTransport for HubTransport {
                 "the request's URL carries a user name or password; credentials go into a header",
             ));
         }
-        self.hub.0.carry(&self.agent, request).await
+        self.hub.0.carry(EMBEDDED, &self.agent, request).await
     }
 
     async fn probe(&self, target: &Url) -> Vec<RungReport> {
@@ -195,7 +273,7 @@ impl HubTransport {
         let mut request = Request::new(Body::from(target.to_string()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = control::uri(control::PROBE);
-        let answer = self.hub.0.carry(&self.agent, request).await?;
+        let answer = self.hub.0.carry(EMBEDDED, &self.agent, request).await?;
         let report = answer.into_body().collect(REPORT).await?;
         let below: Vec<RungReport> = serde_json::from_slice(&report).map_err(broken)?;
         let seen = format!("the agent {} is connected", self.agent);

@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use scm_core::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
+use super::HubSettings;
 use crate::body::Ledger;
 use crate::keys::{AgentName, KeyHash, Keys};
 use crate::tunnel::Tunnel;
@@ -18,9 +19,17 @@ use crate::tunnel::Tunnel;
 pub(crate) struct Registry {
     agents: Mutex<HashMap<AgentName, Agent>>,
     /// By agent, from before its first tunnel is one.
-    ledgers: Mutex<HashMap<AgentName, Arc<Ledger>>>,
+    shares: Mutex<HashMap<AgentName, Share>>,
     /// Counts arrivals.
     arrivals: watch::Sender<u64>,
+}
+
+/// What all tunnels of an agent share.
+#[derive(Clone, Debug)]
+pub(crate) struct Share {
+    pub(crate) ledger: Arc<Ledger>,
+    /// One for each request in flight.
+    pub(crate) places: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -72,13 +81,19 @@ impl AgentStatus {
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Self { agents: Mutex::default(), ledgers: Mutex::default(), arrivals: watch::channel(0).0 }
+        Self { agents: Mutex::default(), shares: Mutex::default(), arrivals: watch::channel(0).0 }
     }
 
-    /// The ledger that all tunnels of an agent share.
-    pub(crate) fn ledger(&self, name: &AgentName, make: impl FnOnce() -> Arc<Ledger>) -> Arc<Ledger> {
-        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(ledgers.entry(name.clone()).or_insert_with(make))
+    /// What all tunnels of an agent share.
+    pub(crate) fn share(&self, name: &AgentName, settings: &HubSettings) -> Share {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(name) {
+            return share.clone();
+        }
+        let ledger = Ledger::new(settings.unread, settings.unread_for);
+        let share = Share { ledger, places: Arc::new(Semaphore::new(settings.in_flight)) };
+        shares.insert(name.clone(), share.clone());
+        share
     }
 
     /// Takes a tunnel in, for as long as what comes back is held.
@@ -117,6 +132,22 @@ impl Registry {
             .min_by_key(|member| member.tunnel.in_flight())
             .cloned()
             .ok_or(Absent::Gone(agent.last_seen))
+    }
+
+    /// Ends when there is a tunnel of `name` that came after `id` and takes work.
+    pub(crate) async fn successor(&self, name: &AgentName, id: u64) {
+        let mut arrivals = self.arrivals.subscribe();
+        loop {
+            let found = self.agents().get(name).is_some_and(|agent| {
+                agent.members.iter().any(|member| member.id > id && !member.tunnel.is_draining())
+            });
+            if found {
+                return;
+            }
+            if arrivals.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// As [`pick`](Self::pick), once there is one, up to `patience`.
@@ -191,7 +222,7 @@ impl Registry {
 pub(crate) struct Joined {
     registry: Arc<Registry>,
     name: AgentName,
-    id: u64,
+    pub(crate) id: u64,
 }
 
 impl Drop for Joined {

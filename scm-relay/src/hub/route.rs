@@ -1,17 +1,23 @@
 //! The way of one request: from a path to an agent and a server, and through a tunnel.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response, Uri, request};
 use scm_core::{Body, Code, Delivery, ErrorKind, TransportError};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 use url::Url;
 
 use super::Inner;
+use super::answer::MAX_HEAD;
+use super::exchange::Exchange;
 use super::registry::{Absent, Member};
 use crate::fault;
 use crate::keys::AgentName;
+use crate::tunnel::HEADERS;
 
 /// On an answer that took a second tunnel.
 pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("scm-hub-attempts");
@@ -76,17 +82,59 @@ impl Place {
 }
 
 impl Inner {
-    /// Sends `request`, whose URI is that of the server, by way of `agent`. What is provably not sent, or can do no harm,
-    /// takes a second tunnel where the first one fails, once.
+    /// Sends `request` of `service`, whose URI is that of the server, by way of `agent`, within the limits.
     pub(crate) async fn carry(
-        &self,
+        self: &Arc<Self>,
+        service: &str,
         agent: &AgentName,
         request: Request<Body>,
     ) -> Result<Response<Body>, TransportError> {
-        let (mut head, mut body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         fault::strip(&mut head.headers);
+        let mut exchange = Exchange::new(self, service, agent, &head);
+        let mut attempts = 0;
+        let outcome = async {
+            small_enough(&head)?;
+            let body = exchange.upload(body)?;
+            let place = self.place(agent).await?;
+            let answer = exchange.head(self.pass(agent, head, body, &mut attempts)).await?;
+            Ok((place, answer))
+        };
+        let outcome = outcome.await.map(|(place, answer)| {
+            exchange.place = Some(place);
+            answer
+        });
+        exchange.attempts = attempts;
+        exchange.finish(outcome)
+    }
+
+    /// A place among the requests that `agent` may have in flight, waited for in turn.
+    async fn place(&self, agent: &AgentName) -> Result<OwnedSemaphorePermit, TransportError> {
+        let places = self.registry.share(agent, &self.settings).places;
+        match timeout(self.settings.patience, places.acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => {
+                self.registry.pick(agent, None).map_err(|absent| offline(agent, absent))?;
+                let message = format!(
+                    "the agent {agent} has {} requests in flight, which is as many as it may have",
+                    self.settings.in_flight
+                );
+                Err(TransportError::new(ErrorKind::Relay, Delivery::NotSent, message))
+            }
+        }
+    }
+
+    /// Through a tunnel. What is provably not sent, or can do no harm, takes a second tunnel where the first one fails, once.
+    async fn pass(
+        &self,
+        agent: &AgentName,
+        head: request::Parts,
+        mut body: Body,
+        attempts: &mut u8,
+    ) -> Result<Response<Body>, TransportError> {
         let first = self.registry.wait(agent, None, self.settings.patience).await;
         let first = first.map_err(|absent| offline(agent, absent))?;
+        *attempts = 1;
         let again = body.try_clone().map(|copy| std::mem::replace(&mut body, copy));
         let error = match first.tunnel.send(Request::from_parts(head.clone(), body)).await {
             Ok(answer) => return Ok(cleaned(answer)),
@@ -95,6 +143,7 @@ impl Inner {
         let Some((second, body)) = self.second(agent, &first, &head.method, &error, again).await else {
             return Err(error);
         };
+        *attempts = 2;
         match second.tunnel.send(Request::from_parts(head, body)).await {
             Ok(answer) => {
                 let mut answer = cleaned(answer);
@@ -126,6 +175,19 @@ impl Inner {
         let second = self.registry.wait(agent, Some(first.id), self.settings.patience).await.ok()?;
         Some((second, body))
     }
+}
+
+/// Tunnels take heads up to a size, and end where they are larger.
+fn small_enough(head: &request::Parts) -> Result<(), TransportError> {
+    let of_headers = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
+    let size = of_headers.sum::<usize>() + head.uri.to_string().len() + 256;
+    if size <= HEADERS {
+        return Ok(());
+    }
+    let message = format!("the request's head has {size} bytes, and {HEADERS} may pass");
+    Err(TransportError::new(ErrorKind::InvalidInput, Delivery::NotSent, message)
+        .with_retryable(false)
+        .with_detail(MAX_HEAD, HEADERS.to_string()))
 }
 
 /// The answer without what only hub and agent may say.

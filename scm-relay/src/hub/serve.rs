@@ -26,8 +26,8 @@ use crate::keys::{AgentName, Service};
 /// The service's key.
 const KEY: HeaderName = HeaderName::from_static("scm-hub-key");
 
-/// On a server's answer: the agent it came through.
-const AGENT: HeaderName = HeaderName::from_static("scm-hub-agent");
+/// On a server's answer: the agent it came through. On the one that opens a tunnel: the agent whose it is.
+pub(super) const AGENT: HeaderName = HeaderName::from_static("scm-hub-agent");
 
 /// The body of an answer of the hub.
 #[derive(Debug)]
@@ -39,6 +39,12 @@ pub struct HubBody {
 impl HubBody {
     fn new(body: Body) -> Self {
         Self { body, failed: None }
+    }
+}
+
+impl From<String> for HubBody {
+    fn from(text: String) -> Self {
+        Self::new(text.into())
     }
 }
 
@@ -98,7 +104,8 @@ impl Inner {
     {
         let head_only = request.method() == Method::HEAD;
         let mut answer = match request.uri().path() {
-            "/healthz" | "/health" | "/readyz" => self.health(&request),
+            "/healthz" | "/health" => health(request.method(), true),
+            "/readyz" => health(request.method(), !self.is_draining()),
             TUNNEL => self.tunnel(&mut request).unwrap_or_else(|refused| *refused),
             _ => self.request(request).await.unwrap_or_else(|refused| *refused),
         };
@@ -107,13 +114,6 @@ impl Inner {
             *answer.body_mut() = Body::empty();
         }
         answer
-    }
-
-    fn health<B>(&self, request: &Request<B>) -> Response<Body> {
-        match *request.method() {
-            Method::GET | Method::HEAD => Response::new(Body::from("ok\n".to_owned())),
-            _ => refusal(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "GET or HEAD"),
-        }
     }
 
     async fn request<B>(self: &Arc<Self>, request: Request<B>) -> Result<Response<Body>, Box<Response<Body>>>
@@ -136,8 +136,10 @@ impl Inner {
         may_use(&service, &place.agent)?;
         head.uri = place.uri.clone();
         let request = Request::from_parts(head, incoming(body));
-        let mut answer =
-            self.carry(&place.agent, request).await.map_err(|error| Box::new(failure(&error)))?;
+        let mut answer = self
+            .carry(&service.name, &place.agent, request)
+            .await
+            .map_err(|error| Box::new(failure(&error)))?;
         let headers = answer.headers_mut();
         place.keep_under_hub(headers);
         if let Ok(agent) = HeaderValue::from_str(place.agent.as_str()) {
@@ -150,6 +152,7 @@ impl Inner {
     fn service(&self, headers: &mut HeaderMap) -> Result<Arc<Service>, Box<Response<Body>>> {
         let key = take_key(headers);
         key.and_then(|key| self.keys().service(&key)).ok_or_else(|| {
+            self.refuse("service_key");
             let message = "the hub wants the key of a service in Scm-Hub-Key";
             let mut answer = refused(StatusCode::UNAUTHORIZED, Code::RelayKeyRejected, message);
             let ask = HeaderValue::from_static("Basic realm=\"scm-hub\"");
@@ -157,6 +160,17 @@ impl Inner {
             Box::new(answer)
         })
     }
+}
+
+fn health(method: &Method, well: bool) -> Response<Body> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return refusal(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "GET or HEAD");
+    }
+    let mut answer = Response::new(Body::from(if well { "ok\n" } else { "draining\n" }.to_owned()));
+    if !well {
+        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    answer
 }
 
 fn may_use(service: &Service, agent: &AgentName) -> Result<(), Box<Response<Body>>> {
