@@ -53,8 +53,9 @@ pub(crate) fn request(
         } else {
             TransportError::new(ErrorKind::Connect, Delivery::NotSent, format!("no connection to {target}"))
         }
-    } else if let Some(alert) =
-        find::<rustls::Error>(&error).and_then(|cause| client_certificate(cause, target, tls))
+    } else if let Some(alert) = find::<rustls::Error>(&error)
+        .or(in_words(&error).as_ref())
+        .and_then(|cause| client_certificate(cause, target, tls))
     {
         // With TLS 1.3 the server's verdict comes after the handshake, but before it takes any request.
         alert
@@ -326,6 +327,26 @@ pub(crate) fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static
         next = error.source();
     }
     None
+}
+
+/// The alert about a client certificate of which HTTP/2 has kept the words alone.
+fn in_words(error: &reqwest::Error) -> Option<rustls::Error> {
+    use AlertDescription as Alert;
+
+    let words = io_cause(error)?.to_string();
+    [
+        Alert::CertificateRequired,
+        Alert::BadCertificate,
+        Alert::UnsupportedCertificate,
+        Alert::CertificateRevoked,
+        Alert::CertificateExpired,
+        Alert::CertificateUnknown,
+        Alert::UnknownCA,
+        Alert::AccessDenied,
+    ]
+    .into_iter()
+    .map(rustls::Error::AlertReceived)
+    .find(|alert| alert.to_string() == words)
 }
 
 /// The innermost I/O error: the outer ones only pass it on.
