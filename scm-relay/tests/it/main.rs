@@ -4,6 +4,7 @@
 
 mod gitlab;
 mod http;
+mod hub_program;
 mod hub_relay;
 mod tunnels;
 mod world;

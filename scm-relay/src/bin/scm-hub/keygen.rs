@@ -8,21 +8,18 @@ use crate::{Keygen, print};
 
 pub(crate) fn run(options: Keygen) -> Result<()> {
     let key = NewKey::generate()?;
-    let (whose, entry) = match (options.agent, options.service) {
-        (Some(agent), _) => {
-            let name: AgentName = agent.parse()?;
+    let (whose, entry) = match options.agent {
+        Some(agent) => (
+            format!("agent {agent}: it goes into accessKey, or the file of --access-key-file"),
+            format!("[[agent]]\nname = {}\n", quoted(agent.as_str())),
+        ),
+        None => {
+            let name = quoted(&options.service.unwrap_or_default());
+            let agents = options.agents.iter().map(AgentName::as_str).map(quoted).collect::<Vec<_>>();
             (
-                format!("agent {name}: it goes into accessKey, or the file of --access-key-file"),
-                entry("agent", &quoted(name.as_str())),
+                format!("service {name}: it goes into Scm-Hub-Key"),
+                format!("[[service]]\nname = {name}\nagents = [{}]\n", agents.join(", ")),
             )
-        }
-        (None, service) => {
-            let service = service.unwrap_or_default();
-            let agents =
-                options.agents.iter().map(|name| name.trim().parse()).collect::<Result<Vec<AgentName>>>()?;
-            let agents = agents.iter().map(|name| quoted(name.as_str())).collect::<Vec<_>>().join(", ");
-            let whose = format!("service {service:?}: it goes into Scm-Hub-Key");
-            (whose, format!("{}agents = [{agents}]\n", entry("service", &quoted(&service))))
         }
     };
     // All but the key itself can go into hub.toml as it is.
@@ -31,10 +28,6 @@ pub(crate) fn run(options: Keygen) -> Result<()> {
         key.secret.expose_secret(),
         key.hash
     ))
-}
-
-fn entry(kind: &str, name: &str) -> String {
-    format!("[[{kind}]]\nname = {name}\n")
 }
 
 fn quoted(text: &str) -> String {

@@ -11,8 +11,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use scm_core::{Error, ErrorKind, Result};
+use scm_relay::AgentName;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -67,17 +68,17 @@ struct Serve {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "whose", required = true, multiple = false, args = ["agent", "service"])]
+#[command(group = ArgGroup::new("whose").required(true).args(["agent", "service"]))]
 struct Keygen {
     /// For the agent of this name.
     #[arg(long, value_name = "NAME")]
-    agent: Option<String>,
+    agent: Option<AgentName>,
     /// For the service of this name.
     #[arg(long, value_name = "NAME", requires = "agents")]
     service: Option<String>,
     /// The agents that the service may use.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "agent")]
-    agents: Vec<String>,
+    agents: Vec<AgentName>,
 }
 
 #[derive(Debug, Args)]

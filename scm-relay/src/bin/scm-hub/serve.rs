@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use scm_core::{Error, Result};
 use scm_relay::Hub;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -28,6 +28,9 @@ use crate::{Serve, failed, print};
 
 /// Longest TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long a caller has to read why it was not let in.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Pause when no connection can be taken, for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -153,11 +156,14 @@ struct Front {
 impl Front {
     async fn serve(self, stream: TcpStream) {
         let Some(tls) = &self.tls else { return self.http1(stream).await };
-        let handshake = timeout(HANDSHAKE, TlsAcceptor::from(tls.config()).accept(stream)).await;
-        match handshake {
+        let handshake = TlsAcceptor::from(tls.config()).accept(stream).into_fallible();
+        match timeout(HANDSHAKE, handshake).await {
             Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => self.http2(stream).await,
             Ok(Ok(stream)) => self.http1(stream).await,
-            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Ok(Err((error, stream))) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                part(stream).await;
+            }
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     }
@@ -206,6 +212,18 @@ impl Front {
             tracing::debug!(%error, "a connection broke");
         }
     }
+}
+
+/// Ends a connection so that the other end reads what was said last: closing it with something unread would reset it.
+async fn part(mut stream: TcpStream) {
+    let read = async {
+        stream.shutdown().await?;
+        let mut unread = [0; 4096];
+        while stream.read(&mut unread).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // How it ends does not matter any more.
+    let _ = timeout(FAREWELL, read).await;
 }
 
 /// `/metrics`, on an address of its own.
