@@ -75,27 +75,7 @@ impl World {
     }
 
     pub(crate) fn agent_with(&self, key: &str, allow: &[&str]) -> Running {
-<<<<<<< HEAD
-        let policy = allow.iter().fold(Policy::new(), |policy, entry| policy.with(entry.parse().unwrap()));
-        let settings = AgentSettings::new()
-            .with_retry(Duration::from_millis(5), Duration::from_millis(50))
-            .with_danger_plain_http();
-        let hub = format!("http://{}", self.address).parse().unwrap();
-        let agent = Agent::new(hub, secret(key), policy, settings).unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(async move {
-            agent
-                .run(async {
-                    if stopped.await.is_err() {
-                        std::future::pending::<()>().await;
-                    }
-                })
-                .await;
-        });
-        Running { stop: Some(stop), task }
-=======
         run_agent(&format!("http://{}", self.address), key, allow)
->>>>>>> ab3635a (Test the hub as a program, and let it part from strangers so that they read why)
     }
 
     /// Until the hub knows of so many tunnels.
@@ -131,7 +111,7 @@ pub(crate) fn run_agent(hub: &str, key: &str, allow: &[&str]) -> Running {
     let settings = AgentSettings::new()
         .with_retry(Duration::from_millis(5), Duration::from_millis(50))
         .with_danger_plain_http();
-    let agent = Agent::new(hub.parse().unwrap(), key.to_owned().into(), policy, direct(), settings).unwrap();
+    let agent = Agent::new(hub.parse().unwrap(), secret(key), policy, settings).unwrap();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(async move {
         agent
