@@ -56,6 +56,7 @@ impl Inner {
         }
         if !is(header::SEC_WEBSOCKET_PROTOCOL, wire::SUBPROTOCOL) {
             let message = "this hub speaks scm-relay.h2.v1: update the agent, or the hub";
+            self.registry.refuse(&agent, message);
             return refuse_as(StatusCode::BAD_REQUEST, Code::RelayVersion, message);
         }
         if let Some(minimum) = &self.settings.minimum_agent {
@@ -69,6 +70,7 @@ impl Inner {
                     "the agent {agent} is {version}, and this hub takes {minimum} and later: update the agent"
                 );
                 tracing::warn!(%agent, "{message}");
+                self.registry.refuse(&agent, &message);
                 return refuse_as(StatusCode::UPGRADE_REQUIRED, Code::RelayVersion, &message);
             }
         }

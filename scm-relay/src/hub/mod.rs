@@ -250,10 +250,9 @@ impl HttpTransport for HubTransport {
         match self.climb(target).await {
             Ok(rungs) => rungs,
             Err(error) => {
-                let remedy = error.code().map_or("see the log of the agent", remedy);
-                let rung = RungReport::from_transport_error(&error, remedy);
-                let unnamed = || RungReport::failed(Code::RelayAgentOffline, error.to_string(), remedy);
-                vec![rung.unwrap_or_else(unnamed)]
+                let code = error.code().unwrap_or(Code::RelayAgentOffline);
+                let rung = RungReport::failed(code, error.to_string(), remedy(code, &self.agent, target));
+                vec![error.details().iter().fold(rung, |rung, (name, value)| rung.with_detail(name, value))]
             }
         }
     }
@@ -283,15 +282,25 @@ impl HubTransport {
     }
 }
 
-/// What helps.
-fn remedy(code: Code) -> &'static str {
+/// What helps, in the words of the agent's chart.
+fn remedy(code: Code, agent: &AgentName, target: &Url) -> String {
     match code {
-        Code::RelayAgentNeverSeen => {
-            "install the agent in the network of the server, with gitproxy.enabled and the access key of this name"
+        Code::RelayAgentNeverSeen => format!(
+            "Install the agent in the network of the server, with `gitproxy.enabled: true` and the access key of {agent} in \
+             `accessKey`. Where it is installed, its log says why it does not reach the hub: most often outbound 443 is closed, \
+             or `proxy.httpsProxy` is missing."
+        ),
+        Code::RelayAgentOffline => format!(
+            "The agent {agent} has stopped, or its way out is closed. Check that its pod `gitproxy` runs; its log says why it \
+             does not reach the hub."
+        ),
+        Code::RelayAgentDenied => format!(
+            "Add the server to the agent's allow list, `allow: [\"{}=PRESET\"]`, with the preset gitlab or bitbucket-dc.",
+            target.origin().ascii_serialization()
+        ),
+        Code::RelayVersion => {
+            format!("Upgrade the agent {agent}, with the chart's new version; else upgrade the hub.")
         }
-        Code::RelayAgentOffline => "look at the agent's log: it says why it does not reach the hub",
-        Code::RelayAgentDenied => "add the server to the agent's allow list",
-        Code::RelayVersion => "update the agent, or the hub",
-        _ => "see the log of the agent",
+        _ => format!("See the log of the agent {agent}: it names each request and what became of it."),
     }
 }

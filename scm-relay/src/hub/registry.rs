@@ -18,6 +18,8 @@ use crate::tunnel::Tunnel;
 #[derive(Debug)]
 pub(crate) struct Registry {
     agents: Mutex<HashMap<AgentName, Agent>>,
+    /// Agents that were sent away since their last tunnel, and why.
+    refused: Mutex<HashMap<AgentName, String>>,
     /// By agent, from before its first tunnel is one.
     shares: Mutex<HashMap<AgentName, Share>>,
     /// Counts arrivals.
@@ -49,10 +51,12 @@ pub(crate) struct Member {
 }
 
 /// Why there is no tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Absent {
     NeverSeen,
     Gone(SystemTime),
+    /// It is there, and the hub does not let it in: why.
+    Refused(String),
 }
 
 /// How an agent stands.
@@ -71,17 +75,38 @@ pub struct AgentStatus {
     pub last_seen: Option<Timestamp>,
     /// The versions it speaks of itself with, each once.
     pub versions: Vec<String>,
+    /// Why its last tunnel was not taken, if it was not: it is too old.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 impl AgentStatus {
     pub(crate) fn never(name: AgentName) -> Self {
-        Self { name, tunnels: 0, in_flight: 0, since: None, last_seen: None, versions: Vec::new() }
+        Self {
+            name,
+            tunnels: 0,
+            in_flight: 0,
+            since: None,
+            last_seen: None,
+            versions: Vec::new(),
+            refused: None,
+        }
     }
 }
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Self { agents: Mutex::default(), shares: Mutex::default(), arrivals: watch::channel(0).0 }
+        Self {
+            agents: Mutex::default(),
+            refused: Mutex::default(),
+            shares: Mutex::default(),
+            arrivals: watch::channel(0).0,
+        }
+    }
+
+    /// Keeps why an agent was sent away, for those who ask for it.
+    pub(crate) fn refuse(&self, name: &AgentName, why: &str) {
+        self.refused().insert(name.clone(), why.to_owned());
     }
 
     /// What all tunnels of an agent share.
@@ -117,6 +142,7 @@ impl Registry {
                 agents.entry(name.clone()).or_insert_with(|| Agent { members: Vec::new(), last_seen: since });
             agent.members.push(member);
         }
+        self.refused().remove(name);
         // Again, now that it can be found.
         self.arrivals.send_modify(|_| {});
         Joined { registry: Arc::clone(self), name: name.clone(), id }
@@ -124,14 +150,15 @@ impl Registry {
 
     /// The tunnel of `name` with the least in flight that takes work and is not `except`.
     pub(crate) fn pick(&self, name: &AgentName, except: Option<u64>) -> Result<Member, Absent> {
+        let refused = || self.refused().get(name).cloned().map(Absent::Refused);
         let agents = self.agents();
-        let agent = agents.get(name).ok_or(Absent::NeverSeen)?;
+        let agent = agents.get(name).ok_or_else(|| refused().unwrap_or(Absent::NeverSeen))?;
         let usable = agent.members.iter().filter(|member| !member.tunnel.is_draining());
         usable
             .filter(|member| Some(member.id) != except)
             .min_by_key(|member| member.tunnel.in_flight())
             .cloned()
-            .ok_or(Absent::Gone(agent.last_seen))
+            .ok_or_else(|| refused().unwrap_or(Absent::Gone(agent.last_seen)))
     }
 
     /// Ends when there is a tunnel of `name` that came after `id` and takes work.
@@ -189,7 +216,7 @@ impl Registry {
     }
 
     pub(crate) fn status(&self) -> Vec<AgentStatus> {
-        let agents = self.agents();
+        let (refused, agents) = (self.refused().clone(), self.agents());
         let mut all: Vec<_> = agents
             .iter()
             .map(|(name, agent)| {
@@ -205,11 +232,21 @@ impl Registry {
                     since: agent.members.iter().map(|member| member.since.into()).min(),
                     last_seen: Some(if here { SystemTime::now() } else { agent.last_seen }.into()),
                     versions,
+                    refused: refused.get(name).cloned(),
                 }
             })
             .collect();
+        let strangers = refused.iter().filter(|(name, _)| !agents.contains_key(*name));
+        all.extend(strangers.map(|(name, why)| AgentStatus {
+            refused: Some(why.clone()),
+            ..AgentStatus::never(name.clone())
+        }));
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    fn refused(&self) -> MutexGuard<'_, HashMap<AgentName, String>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn agents(&self) -> MutexGuard<'_, HashMap<AgentName, Agent>> {

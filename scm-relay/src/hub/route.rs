@@ -209,6 +209,7 @@ fn offline(agent: &AgentName, absent: Absent) -> TransportError {
                 format!("the agent {agent} is not connected; it was here last {ago} seconds ago"),
             )
         }
+        Absent::Refused(why) => (Code::RelayVersion, why),
     };
     TransportError::new(ErrorKind::Relay, Delivery::NotSent, message).with_code(code)
 }
