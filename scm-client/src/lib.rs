@@ -2,10 +2,12 @@
 
 mod config;
 mod registry;
+mod route;
 mod source;
 
 pub use config::{AgentConfig, Config, ConnectionConfig, NetworkConfig};
-pub use registry::{Factory, Registry, connect, transport_of};
+pub use registry::{Factory, Registry, connect};
+pub use route::transport_of;
 #[cfg(feature = "bitbucket-dc")]
 pub use scm_bitbucket_dc as bitbucket_dc;
 pub use scm_core as core;

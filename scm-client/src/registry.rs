@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use scm_core::{
     Credential, CredentialProvider, Error, FileCredential, Result, Route, Scm, StaticCredential, Transport,
 };
-use scm_transport::{CaCertificates, ClientIdentity, DirectTransport, Network, Proxies, ProxyTransport};
-use secrecy::ExposeSecret as _;
-use url::Url;
 
 use crate::config::ConnectionConfig;
+use crate::route::transport_of;
 use crate::source::{Source, TokenSource, Variables};
 
 /// Makes the client of one provider.
@@ -146,137 +143,12 @@ pub fn connect(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Arc<dyn
     Registry::new().connect(config, vars)
 }
 
-/// The route of a connection, for what goes beside its client, such as a gateway for git.
-///
-/// # Errors
-/// `Config`, naming the setting and what to do.
-pub fn transport_of(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Transport> {
-    let settings = &config.network;
-    match config.route {
-        Route::Direct | Route::Proxy => {}
-        Route::Agent => {
-            return Err(Error::config("the route 'agent' is not built yet; use 'direct' or 'proxy'"));
-        }
-        other => return Err(Error::config(format!("the route '{other}' is not known"))),
-    }
-    let route = config.route;
-    if config.agent.is_some() {
-        return Err(Error::config(format!(
-            "the table 'agent' does nothing on the route '{route}'; take it out"
-        )));
-    }
-    let network = network(config, vars)?;
-    if route == Route::Proxy {
-        return Ok(Transport::new(ProxyTransport::new(&network.with_proxies(proxies(config, vars)?))?));
-    }
-    let proxied =
-        settings.http_proxy.is_some() || settings.https_proxy.is_some() || settings.no_proxy.is_some();
-    if proxied || settings.proxy_loopback || settings.proxy_from_env {
-        // Never a silent direct connection.
-        return Err(Error::config(
-            "proxy settings (http_proxy, https_proxy, no_proxy, proxy_from_env, proxy_loopback) do nothing on the route 'direct'; take \
-             them out, or use the route 'proxy'",
-        ));
-    }
-    Ok(Transport::new(DirectTransport::new(&network)?))
-}
-
-fn proxies(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Proxies> {
-    let settings = &config.network;
-    let read = |source: &Option<Source>, what: &str| {
-        source.as_ref().map(|source| source.secret(what, &config.dir, vars)).transpose()
-    };
-    let named = |error: Error| Error::config(format!("network.{}", error.message()));
-    let given = [&settings.http_proxy, &settings.https_proxy].into_iter().any(Option::is_some);
-    let mut proxies = match settings.proxy_from_env {
-        true if given || settings.no_proxy.is_some() => {
-            return Err(Error::config(
-                "network.proxy_from_env takes proxies and exceptions from the usual variables: give either it, or \
-                 http_proxy, https_proxy and no_proxy",
-            ));
-        }
-        true => Proxies::from_vars(vars).map_err(|error| {
-            Error::config(format!("network.proxy_from_env: the variable {}", error.message()))
-        })?,
-        false => Proxies::new().with_no_proxy(settings.no_proxy.as_deref().unwrap_or_default()),
-    };
-    if let Some(url) = read(&settings.http_proxy, "network.http_proxy")? {
-        proxies = proxies.with_http_proxy(&url).map_err(named)?;
-    }
-    if let Some(url) = read(&settings.https_proxy, "network.https_proxy")? {
-        proxies = proxies.with_https_proxy(&url).map_err(named)?;
-    }
-    if settings.proxy_loopback {
-        proxies = proxies.with_proxied_loopback();
-    }
-    let url = config.url.as_deref().and_then(|url| Url::parse(url.trim()).ok());
-    let is_plain = url.is_some_and(|url| url.scheme() == "http");
-    let scheme = if is_plain { "http" } else { "https" };
-    if !proxies.has_proxy_for(scheme) {
-        // The proxy of the other scheme would leave this connection direct.
-        return Err(Error::config(match settings.proxy_from_env {
-            true => format!(
-                "network.proxy_from_env: neither {scheme}_proxy nor all_proxy is set, for {scheme}:// servers"
-            ),
-            false => {
-                format!("the route 'proxy' needs network.{scheme}_proxy, the proxy for {scheme}:// servers")
-            }
-        }));
-    }
-    Ok(proxies)
-}
-
-/// Certificates and the like, the same for every route.
-fn network(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Network> {
-    let settings = &config.network;
-    let read = |source: &Option<Source>, what: &str| {
-        source.as_ref().map(|source| source.text(what, &config.dir, vars)).transpose()
-    };
-    let mut network = Network::new();
-    for (name, limit, field) in [
-        ("connect_timeout_s", settings.connect_timeout_s, &mut network.connect_timeout),
-        ("read_timeout_s", settings.read_timeout_s, &mut network.read_timeout),
-    ] {
-        *field = seconds(name, limit)?.unwrap_or(*field);
-    }
-    network.request_timeout = seconds("request_timeout_s", settings.request_timeout_s)?;
-    let ca = settings.ca.as_ref().map(|ca| ca.bytes("network.ca", &config.dir, vars)).transpose()?;
-    if let Some(ca) = ca {
-        let roots = CaCertificates::parse(ca.expose_secret())
-            .map_err(|error| Error::config(format!("network.ca: {}", error.message())))?;
-        network = match settings.ca_only {
-            true => network.with_roots_only(roots),
-            false => network.with_extra_roots(roots),
-        };
-    } else if settings.ca_only {
-        return Err(Error::config("network.ca_only needs network.ca, the certificates to trust"));
-    }
-    match (
-        read(&settings.client_cert, "network.client_cert")?,
-        read(&settings.client_key, "network.client_key")?,
-    ) {
-        (Some(certificate), Some(key)) => {
-            let identity = ClientIdentity::parse(certificate.expose_secret(), &key)
-                .map_err(|error| Error::config(format!("network.client_cert: {}", error.message())))?;
-            network = network.with_client_identity(identity);
-        }
-        (None, None) => {}
-        _ => return Err(Error::config("network.client_cert and network.client_key go together; give both")),
-    }
-    Ok(network)
-}
-
-fn seconds(name: &str, limit: Option<u64>) -> Result<Option<Duration>> {
-    match limit {
-        Some(0) => Err(Error::config(format!(
-            "network.{name} is 0, so that nothing could ever succeed; leave it out for the usual limit"
-        ))),
-        limit => Ok(limit.map(Duration::from_secs)),
-    }
-}
-
 fn credentials(config: &ConnectionConfig, vars: Variables<'_>) -> Result<Arc<dyn CredentialProvider>> {
     match &config.token {
+        // The agent puts it on each request.
+        TokenSource::Agent if config.route == Route::Agent => {
+            Ok(Arc::new(StaticCredential::new(Credential::HeldByAgent)))
+        }
         TokenSource::Agent => {
             Err(Error::config("token = \"agent\" goes with the route 'agent'; give a token here"))
         }
@@ -328,6 +200,18 @@ mod tests {
         assert!(!format!("{scm:?}").contains("s3cret"));
     }
 
+    const AGENT: &str = "agent = { hub = \"https://hub.test\", name = \"acme\", key = { env = \"GOOD\" } }";
+
+    #[test]
+    fn the_route_agent_takes_its_settings() {
+        for token in ["{ env = \"GOOD\" }", "\"agent\""] {
+            let scm =
+                try_connect(&format!("provider = \"gitlab\"\ntoken = {token}\nroute = \"agent\"\n{AGENT}"))
+                    .unwrap();
+            assert!(!format!("{scm:?}").contains("s3cret"));
+        }
+    }
+
     #[test]
     fn what_cannot_be_is_named_with_its_connection() {
         let token = "token = { value = \"glpat-s3cret\" }";
@@ -351,7 +235,35 @@ mod tests {
                 "username: ",
             ),
             (format!("provider = \"gitlab\"\nproject_key = \"A\"\n{token}"), "for bitbucket-dc"),
-            (format!("provider = \"gitlab\"\nroute = \"agent\"\n{token}"), "not built yet"),
+            (format!("provider = \"gitlab\"\nroute = \"agent\"\n{token}"), "needs the table agent"),
+            (format!("provider = \"gitlab\"\n{AGENT}\n{token}"), "does nothing on the route 'direct'"),
+            (
+                format!(
+                    "provider = \"gitlab\"\nroute = \"agent\"\n{}\n{token}",
+                    AGENT.replace("https", "http")
+                ),
+                "agent: the hub's URL is http://",
+            ),
+            (
+                format!(
+                    "provider = \"gitlab\"\nroute = \"agent\"\n{}\n{token}",
+                    AGENT.replace("GOOD", "UNSET")
+                ),
+                "agent.key: the variable UNSET is not set",
+            ),
+            (
+                format!(
+                    "provider = \"gitlab\"\nroute = \"agent\"\n{}\n{token}",
+                    AGENT.replace("acme", "a/b")
+                ),
+                "the name of an agent has letters",
+            ),
+            (
+                format!(
+                    "provider = \"gitlab\"\nroute = \"agent\"\n{AGENT}\nnetwork = {{ http_proxy = \"http://p:3128\" }}\n{token}"
+                ),
+                "the route 'agent' needs network.https_proxy",
+            ),
             (format!("provider = \"gitlab\"\nroute = \"proxy\"\n{token}"), "needs network.https_proxy"),
             (
                 format!(

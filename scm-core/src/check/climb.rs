@@ -233,11 +233,12 @@ impl Climber<'_> {
         let known = Code::ALL.iter().find(|code| Some(code.as_str()) == error.server_code()).copied();
         let broken = match error.kind() {
             ErrorKind::Unavailable | ErrorKind::RateLimited | ErrorKind::Timeout => {
+                let setting = if self.is_by_agent() { "the agent's `proxy.noProxy`" } else { "`no_proxy`" };
                 let remedy = match self.ladder.pipeline().base().host_str().filter(|_| self.relayed) {
                     // Most proxies answer so in place of a server that they cannot reach, and do not say who speaks.
                     Some(host) => format!(
                         "If {host} is an internal server, the proxy may be the one that answers (Bad Gateway): add \
-                         `{host}` to `no_proxy`. Otherwise {product}, or a gateway before it, is down, overloaded or being \
+                         `{host}` to {setting}. Otherwise {product}, or a gateway before it, is down, overloaded or being \
                          deployed: try again in a few minutes, then ask its administrator."
                     ),
                     None => format!(
@@ -264,19 +265,31 @@ impl Climber<'_> {
         (known.unwrap_or(broken), remedy.to_owned())
     }
 
+    /// The network rungs are the agent's, and so are the settings.
+    fn is_by_agent(self) -> bool {
+        self.ladder.pipeline().transport().route() == Route::Agent
+    }
+
     /// What web servers say with 400 before the product sees a request.
     fn bad_request(self, error: &Error) -> Option<(Code, String)> {
         let said = Some(error.message()).filter(|_| error.status() == Some(StatusCode::BAD_REQUEST))?;
         // A server that wants a client certificate may finish the handshake without one, and refuse then.
+        let (certificate, key) = match self.is_by_agent() {
+            true => ("the agent's `clientCert`", "`clientKey`"),
+            false => ("`client_cert`", "`client_key`"),
+        };
         if said.contains("No required SSL certificate") {
-            let remedy = "The server asks for a client certificate. Have one issued and put it and its key into the \
-                          settings `client_cert` and `client_key`.";
-            return Some((Code::TlsClientCertRequired, remedy.to_owned()));
+            let remedy = format!(
+                "The server asks for a client certificate. Have one issued and put it and its key into {certificate} and {key}."
+            );
+            return Some((Code::TlsClientCertRequired, remedy));
         }
         if said.contains("SSL certificate error") {
-            let remedy = "The server does not accept the client certificate. Check that `client_cert` holds the whole \
-                          chain, is not expired, and comes from an authority that the server trusts.";
-            return Some((Code::TlsClientCertRequired, remedy.to_owned()));
+            let remedy = format!(
+                "The server does not accept the client certificate. Check that {certificate} holds the whole chain, is not \
+                 expired, and comes from an authority that the server trusts."
+            );
+            return Some((Code::TlsClientCertRequired, remedy));
         }
         let wants_tls = said.contains("HTTPS port") || said.contains("requires TLS");
         let mut url = Some(self.ladder.pipeline().base().clone()).filter(|_| wants_tls)?;
