@@ -1,7 +1,7 @@
 //! The URL, the name and the connection.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use scm_client::transport::{DirectTransport, Network, Resolver};
 use scm_testkit::fault::socket::closed_port;
 use scm_testkit::sim::bitbucket_dc::BitbucketDcSim;
 use scm_testkit::sim::gitlab::GitLabSim;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{BOTH, Connection, Section};
 
 #[derive(Debug)]
-struct Silent;
+pub(super) struct Silent;
 
 #[async_trait]
 impl Resolver for Silent {
@@ -26,7 +26,7 @@ impl Resolver for Silent {
 }
 
 #[derive(Debug)]
-struct KnowsNothing;
+pub(super) struct KnowsNothing;
 
 #[async_trait]
 impl Resolver for KnowsNothing {
@@ -37,6 +37,30 @@ impl Resolver for KnowsNothing {
 
 fn hasty() -> Network {
     Network::new().with_connect_timeout(Duration::from_millis(500))
+}
+
+/// A port whose backlog is full: nobody accepts; the kernel takes the first, and drops the rest.
+pub(super) struct Full {
+    pub(super) address: SocketAddr,
+    _listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Full {
+    pub(super) async fn start() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(Ok(stream)) =
+            tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+        {
+            waiting.push(stream);
+            assert!(waiting.len() < 100, "the backlog never gets full");
+        }
+        Self { address, _listener: listener, _waiting: waiting }
+    }
 }
 
 fn route(network: &Network) -> Transport {
@@ -58,19 +82,9 @@ async fn each_fault_has_its_code() {
     ];
     let refused = closed_port().await.unwrap();
     section.stable(refused.port(), "7990");
-    // Nobody accepts; the kernel takes the first, and drops the rest.
-    let full = TcpSocket::new_v4().unwrap();
-    full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let full = full.listen(0).unwrap();
-    let address = full.local_addr().unwrap();
+    let full = Full::start().await;
+    let address = full.address;
     section.stable(address.port(), "443");
-    let mut waiting = Vec::new();
-    while let Ok(Ok(stream)) =
-        tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
-    {
-        waiting.push(stream);
-        assert!(waiting.len() < 100, "the backlog never gets full");
-    }
 
     for (provider, (root, token, inside)) in BOTH.into_iter().zip(roots) {
         for (url, code, cause) in [
@@ -105,7 +119,6 @@ async fn each_fault_has_its_code() {
             section.found(Code::TcpUnreachable, "no way to that network", &report);
         }
     }
-    drop(waiting);
     if cfg!(target_os = "linux") {
         section.assert_on_page();
     }
