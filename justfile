@@ -50,7 +50,7 @@ publish:
 # The main job on its embedded default: exit code 0 and five pull requests for each product over each route
 main-job:
     cargo run --release --bin remediate
-    [ "$(cargo run --release --bin remediate -- --json | grep -o '"created":5,' | wc -l)" = 4 ]
+    [ "$(cargo run --release --bin remediate -- --json | grep -o '"created":5,' | wc -l)" = 6 ]
 
 # The conformance suite, as anyone may run it: `just conformance --help`
 conformance *args:

@@ -5,12 +5,9 @@ use std::sync::Arc;
 
 use scm_client::transport::NoProxy;
 use scm_client::{Config, ConnectionConfig, connect};
-use scm_core::{Error, Result, Scm};
-use scm_testkit::proxy::Proxy;
-use scm_testkit::sim::SimError;
-use scm_testkit::sim::bitbucket_dc::{BitbucketDcSim, BitbucketDcSimBuilder};
-use scm_testkit::sim::gitlab::{GitLabSim, GitLabSimBuilder};
+use scm_core::{Result, Scm};
 
+use crate::demo::Demo;
 use crate::output::warn;
 
 /// A connection and what reports say of it.
@@ -53,86 +50,9 @@ pub struct Connections {
     demo: Option<Demo>,
 }
 
-/// A simulated GitLab and a simulated Bitbucket Data Center for each route, filled with small repositories. Those behind
-/// the proxy go by names that nobody else knows.
-#[derive(Debug)]
-struct Demo {
-    direct: Servers,
-    behind: Servers,
-    proxy: Proxy,
-}
-
-#[derive(Debug)]
-struct Servers {
-    gitlab: GitLabSim,
-    bitbucket_dc: BitbucketDcSim,
-}
-
-const GITLAB: &str = "gitlab.company.test";
-const BITBUCKET_DC: &str = "bitbucket.company.test";
-
-impl Demo {
-    async fn start() -> Result<Self> {
-        let gitlab = || GitLabSim::builder().context_path("/gitlab").seed_demo();
-        let bitbucket_dc = || BitbucketDcSim::builder().context_path("/bitbucket").seed_demo();
-        let servers = async |gitlab: GitLabSimBuilder, bitbucket_dc: BitbucketDcSimBuilder| {
-            let (gitlab, bitbucket_dc) = tokio::try_join!(gitlab.start(), bitbucket_dc.start())?;
-            Ok::<_, SimError>(Servers { gitlab, bitbucket_dc })
-        };
-        let started = tokio::try_join!(
-            servers(gitlab(), bitbucket_dc()),
-            servers(
-                gitlab().external_url(format!("http://{GITLAB}/gitlab")),
-                bitbucket_dc().external_url(format!("http://{BITBUCKET_DC}/bitbucket")),
-            ),
-        );
-        let (direct, behind) = started.map_err(|error| {
-            Error::config(format!("the demonstration cannot start ({error}); it needs git in the PATH"))
-        })?;
-        let proxy = Proxy::builder()
-            .host(GITLAB, behind.gitlab.address())
-            .host(BITBUCKET_DC, behind.bitbucket_dc.address())
-            .start()
-            .await
-            .map_err(|error| {
-                Error::config(format!("the demonstration cannot start its proxy: {}", error.kind()))
-            })?;
-        Ok(Self { direct, behind, proxy })
-    }
-
-    fn config(&self) -> Result<String> {
-        let mut config = String::new();
-        let proxied = format!("route = \"proxy\"\nnetwork = {{ http_proxy = \"{}\" }}\n", self.proxy.url());
-        for (servers, suffix, route) in [(&self.direct, "", ""), (&self.behind, "-proxy", &proxied)] {
-            let Servers { gitlab, bitbucket_dc } = servers;
-            let token = gitlab.tokens().into_iter().next().map(|issued| issued.token);
-            let other = bitbucket_dc.tokens().into_iter().next().map(|issued| issued.token);
-            for (provider, url, token) in [
-                ("gitlab", gitlab.external_url(), token),
-                ("bitbucket-dc", bitbucket_dc.external_url(), other),
-            ] {
-                let token = token.ok_or_else(|| Error::config("the demonstration has no token"))?;
-                config.push_str(&format!(
-                    "[[connection]]\nname = \"demo-{provider}{suffix}\"\nprovider = \"{provider}\"\nurl = \"{url}\"\n\
-                     token = {{ value = \"{token}\" }}\n{route}"
-                ));
-            }
-        }
-        Ok(config)
-    }
-
-    async fn close(self) {
-        self.proxy.shutdown().await;
-        for Servers { gitlab, bitbucket_dc } in [self.direct, self.behind] {
-            gitlab.shutdown().await;
-            bitbucket_dc.shutdown().await;
-        }
-    }
-}
-
 impl Connections {
     /// Reads a configuration, or starts the demonstration where there is none: a simulated server of each
-    /// product, directly and behind a proxy.
+    /// product, directly, behind a proxy and behind an agent.
     ///
     /// # Errors
     /// `Config` for what cannot be, naming it.

@@ -3,12 +3,13 @@
 //! [`analysis`] is the pure half of `remediate`: it finds vulnerable dependencies in the text of a repository's
 //! manifests and lock files and says which bytes have to change. It knows no server, no network and no clock.
 //! [`connections`] opens what a configuration file names, or the embedded demonstration. [`catalogue`] keeps what a run has
-//! listed. [`output`] prints. [`guide`]
+//! listed. [`demo`] is the demonstration itself. [`output`] prints. [`guide`]
 //! is what the examples of the guide run on.
 
 pub mod analysis;
 pub mod catalogue;
 pub mod connections;
+pub mod demo;
 pub mod guide;
 pub mod output;
 

@@ -8,6 +8,7 @@ use indicatif::ProgressBar;
 use scm_core::{ListRepositories, Result};
 use scm_examples::catalogue::{Catalogue, Place};
 use scm_examples::connections::{Connection, Connections};
+use scm_examples::demo::agent_if_asked;
 use scm_examples::output::{complain, print, print_json};
 
 /// Lists every repository that the configured tokens can reach into a catalogue: one line of JSON for each. After each
@@ -41,6 +42,9 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if let Some(code) = agent_if_asked().await {
+        return code;
+    }
     let cli = Cli::parse();
     match run(&cli).await {
         Ok(code) => code,

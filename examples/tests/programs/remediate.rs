@@ -46,7 +46,7 @@ async fn the_demonstration_does_the_whole_job() {
     let notes = own["notes"].as_array().unwrap();
     assert!(notes.iter().any(|note| note["kind"] == "transitive" && note["repository"] == "demo/transitive"));
 
-    let [_, other, proxied @ ..] = report["connections"].as_array().unwrap().as_slice() else {
+    let [_, other, elsewhere @ ..] = report["connections"].as_array().unwrap().as_slice() else {
         panic!("{report}")
     };
     assert_eq!((&other["provider"], &other["repositories"]), (&Value::from("bitbucket-dc"), &10.into()));
@@ -56,12 +56,15 @@ async fn the_demonstration_does_the_whole_job() {
     assert_eq!(ends.iter().filter(|end| **end == "failed").count(), 1, "{ends:?}");
     assert_eq!(ends.iter().filter(|end| **end == "success").count(), 4, "{ends:?}");
 
-    // The same over the other route, at names that the proxy alone knows.
-    for (seen, twin, url) in [
-        (&proxied[0], own, "http://gitlab.company.test/gitlab/demo/"),
-        (&proxied[1], other, "http://bitbucket.company.test/bitbucket/projects/DEMO/"),
+    // The same over the other routes, over the proxy at names that it alone knows.
+    assert_eq!(elsewhere.len(), 4);
+    for (seen, twin, route, url) in [
+        (&elsewhere[0], own, "proxy", "http://gitlab.company.test/gitlab/demo/"),
+        (&elsewhere[1], other, "proxy", "http://bitbucket.company.test/bitbucket/projects/DEMO/"),
+        (&elsewhere[2], own, "agent", "http://127.0.0.1:"),
+        (&elsewhere[3], other, "agent", "http://127.0.0.1:"),
     ] {
-        assert_eq!((&seen["provider"], &seen["route"]), (&twin["provider"], &"proxy".into()));
+        assert_eq!((&seen["provider"], &seen["route"]), (&twin["provider"], &route.into()));
         for count in ["repositories", "vulnerable", "skipped", "created", "existing", "failed", "notes"] {
             assert_eq!(seen[count], twin[count], "{count}");
         }
@@ -74,8 +77,6 @@ async fn the_demonstration_does_the_whole_job() {
             }
         }
     }
-    assert_eq!(proxied.len(), 2);
-
     let table = run(REMEDIATE, &["--dry-run"]).await;
     let shown = String::from_utf8_lossy(&table.stdout);
     assert!(

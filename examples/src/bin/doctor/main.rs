@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use comfy_table::Color;
 use scm_core::{CheckOptions, CheckReport, Outcome, Purpose, RepoId, Result};
 use scm_examples::connections::{Connection, Connections};
+use scm_examples::demo::agent_if_asked;
 use scm_examples::output::{complain, print, print_json};
 
 /// Climbs the check ladder of each connection: address, route, name, connection, proxy, TLS, product, credential,
@@ -48,6 +49,9 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if let Some(code) = agent_if_asked().await {
+        return code;
+    }
     let cli = Cli::parse();
     let done = match &cli.command {
         Some(Command::Route(route)) => route.run(),

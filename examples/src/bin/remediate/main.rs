@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use scm_core::{CheckOptions, Error, Result};
 use scm_examples::analysis::{AdvisoryDb, NewestVersions};
 use scm_examples::connections::{Connection, Connections};
+use scm_examples::demo::agent_if_asked;
 use scm_examples::output::complain;
 
 use crate::plan::Plan;
@@ -27,7 +28,7 @@ use crate::scan::Scan;
 /// each repository that needs one: branch, commit, pull request, comment, and then CI is followed.
 ///
 /// Without --config it starts simulated servers of GitLab and Bitbucket Data Center on loopback, one pair that it reaches
-/// directly and one behind a proxy, fills them with small repositories and does the job there.
+/// directly, one behind a proxy and one behind an agent, fills them with small repositories and does the job there.
 /// A second run changes nothing that is already there. A fix changes version texts and nothing else.
 ///
 /// Exit codes: 0 done (also with failing CI), 1 something could not be done, 2 wrong usage or configuration.
@@ -86,6 +87,9 @@ struct Common {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if let Some(code) = agent_if_asked().await {
+        return code;
+    }
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
