@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 
 use crate::output::complain;
@@ -162,7 +162,11 @@ struct Order {
 
 /// This program once more, as the agent.
 #[derive(Debug)]
-struct Agent(Child);
+struct Agent {
+    child: Child,
+    /// Held apart: whoever waits for a child closes what it has.
+    stdin: ChildStdin,
+}
 
 impl Agent {
     async fn start(mounted: &Mounted, servers: &Servers) -> Result<Self> {
@@ -173,8 +177,8 @@ impl Agent {
             hub: format!("http://{}", mounted.address),
             key: mounted.agent_key.expose_secret().to_owned(),
             allow: vec![
-                format!("http://{}=gitlab", servers.gitlab.address()),
-                format!("http://{}=bitbucket-dc", servers.bitbucket_dc.address()),
+                format!("{}=gitlab", servers.gitlab.url()),
+                format!("{}=bitbucket-dc", servers.bitbucket_dc.url()),
             ],
         };
         let mut order = serde_json::to_vec(&order)
@@ -188,17 +192,19 @@ impl Agent {
             .kill_on_drop(true)
             .spawn()
             .map_err(cannot)?;
-        if let Some(stdin) = &mut child.stdin {
-            stdin.write_all(&order).await.map_err(cannot)?;
-            stdin.flush().await.map_err(cannot)?;
-        }
+        let mut stdin = child
+            .stdin
+            .take()
+            .ok_or_else(|| Error::config("the demonstration's agent has no standard input"))?;
+        stdin.write_all(&order).await.map_err(cannot)?;
+        stdin.flush().await.map_err(cannot)?;
         let connected = async {
             while mounted.hub.agents().iter().all(|agent| agent.tunnels == 0) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         tokio::select! {
-            () = connected => Ok(Self(child)),
+            () = connected => Ok(Self { child, stdin }),
             _ = child.wait() => Err(Error::config("the demonstration's agent has ended at once")),
             () = tokio::time::sleep(PATIENCE) => {
                 Err(Error::config(format!("the demonstration's agent did not connect within {PATIENCE:?}")))
@@ -208,9 +214,9 @@ impl Agent {
 
     /// It ends with its standard input.
     async fn stop(mut self) {
-        drop(self.0.stdin.take());
+        drop(self.stdin);
         // One that stays is killed when it is dropped.
-        let _ = tokio::time::timeout(PATIENCE, self.0.wait()).await;
+        let _ = tokio::time::timeout(PATIENCE, self.child.wait()).await;
     }
 }
 

@@ -231,6 +231,14 @@ impl Climber<'_> {
             return found;
         }
         let known = Code::ALL.iter().find(|code| Some(code.as_str()) == error.server_code()).copied();
+        if known == Some(Code::RelayAgentDenied) {
+            let remedy = format!(
+                "The agent's `allow` has an entry for this server that does not cover what {product} is asked for. Write it as \
+                 {}=PRESET, with its context path, the preset of the product, and without grants or with all that are needed.",
+                self.ladder.pipeline().base().as_str().trim_end_matches('/')
+            );
+            return (Code::RelayAgentDenied, remedy);
+        }
         let broken = match error.kind() {
             ErrorKind::Unavailable | ErrorKind::RateLimited | ErrorKind::Timeout => {
                 let setting = if self.is_by_agent() { "the agent's `proxy.noProxy`" } else { "`no_proxy`" };

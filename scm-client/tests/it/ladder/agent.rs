@@ -132,6 +132,11 @@ async fn each_fault_of_hub_and_agent_has_its_code() {
     let report = mounted.through(to()).check().await;
     section.found(Code::RelayAgentDenied, "the server is not on the agent's list", &report);
     agent.stop(&mounted.hub).await;
+    let reads = format!("{}=gitlab:clone", gitlab.url());
+    let agent = mounted.agent(allowing([reads.as_str()]), Network::new()).await;
+    let report = mounted.through(to()).check().await;
+    section.found(Code::RelayAgentDenied, "the entry allows less than is asked for", &report);
+    agent.stop(&mounted.hub).await;
     let report = mounted.through(to()).check().await;
     section.stable("last 1 seconds ago", "last 0 seconds ago");
     section.found(Code::RelayAgentOffline, "the agent was here, and is gone", &report);
