@@ -396,8 +396,8 @@ pub(crate) enum Denied {
     #[error("the agent does not allow {0}: add an entry like {0}=gitlab to its allow list")]
     Origin(Origin),
     #[error(
-        "the agent refuses {host}: it leads to {address}, {what}; if that is meant, list it in the agent's settings: \
-         allowAddresses = [\"{address}\"]"
+        "the agent refuses {}, {what}; if that is meant, list it in the agent's settings: allowAddresses = \
+         [\"{address}\"], or --allow-address {address}", leads_to(host, *address)
     )]
     Address { host: String, address: IpAddr, what: &'static str },
     #[error("the agent refuses the path: it {0}")]
@@ -412,6 +412,13 @@ pub(crate) enum Denied {
     Rule(Method, Origin),
     #[error("the agent's allow entry {entry} does not grant {}", .grant.as_str())]
     Grant { grant: Grant, entry: String },
+}
+
+fn leads_to(host: &str, address: IpAddr) -> String {
+    if host.trim_matches(['[', ']']).parse() == Ok(address) {
+        return host.to_owned();
+    }
+    format!("{host}: it leads to {address}")
 }
 
 /// Takes out what does not pass.

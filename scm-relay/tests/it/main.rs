@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod agent_check;
+mod agent_program;
+mod agent_reach;
+mod agent_tunnel;
+mod agent_world;
 mod gitlab;
 mod http;
 mod hub_program;

@@ -7,7 +7,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use scm_core::Transport;
-use scm_relay::{Agent, AgentName, AgentSettings, Hub, HubSettings, KeyHash, Keys, Policy, Secret};
+use scm_relay::{Agent, AgentName, AgentSettings, Health, Hub, HubSettings, KeyHash, Keys, Policy, Secret};
 use scm_transport::{DirectTransport, Network};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -43,6 +43,7 @@ pub(crate) struct World {
 /// An agent that runs until it is stopped or killed.
 pub(crate) struct Running {
     stop: Option<oneshot::Sender<()>>,
+    pub(crate) health: Health,
     pub(crate) task: JoinHandle<()>,
 }
 
@@ -78,6 +79,10 @@ impl World {
         run_agent(&format!("http://{}", self.address), key, allow)
     }
 
+    pub(crate) fn agent_by(&self, policy: Policy, settings: AgentSettings) -> Running {
+        run_agent_by(&format!("http://{}", self.address), AGENT_KEY, policy, settings)
+    }
+
     /// Until the hub knows of so many tunnels.
     pub(crate) async fn tunnels(&self, wanted: usize) {
         while self.hub.agents().iter().map(|agent| agent.tunnels).sum::<usize>() != wanted {
@@ -107,11 +112,14 @@ impl Drop for Running {
 
 /// An agent of the hub at `hub`, which may be in another process.
 pub(crate) fn run_agent(hub: &str, key: &str, allow: &[&str]) -> Running {
-    let policy = allow.iter().fold(Policy::new(), |policy, entry| policy.with(entry.parse().unwrap()));
-    let settings = AgentSettings::new()
-        .with_retry(Duration::from_millis(5), Duration::from_millis(50))
-        .with_danger_plain_http();
+    run_agent_by(hub, key, policy(allow), AgentSettings::new())
+}
+
+pub(crate) fn run_agent_by(hub: &str, key: &str, policy: Policy, settings: AgentSettings) -> Running {
+    let settings =
+        settings.with_retry(Duration::from_millis(5), Duration::from_millis(50)).with_danger_plain_http();
     let agent = Agent::new(hub.parse().unwrap(), secret(key), policy, settings).unwrap();
+    let health = agent.health();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(async move {
         agent
@@ -122,7 +130,12 @@ pub(crate) fn run_agent(hub: &str, key: &str, allow: &[&str]) -> Running {
             })
             .await;
     });
-    Running { stop: Some(stop), task }
+    Running { stop: Some(stop), health, task }
+}
+
+/// One that allows these entries.
+pub(crate) fn policy(allow: &[&str]) -> Policy {
+    allow.iter().fold(Policy::new(), |policy, entry| policy.with(entry.parse().unwrap()))
 }
 
 pub(crate) fn direct() -> Transport {
@@ -132,6 +145,8 @@ pub(crate) fn direct() -> Transport {
 async fn serve(listener: TcpListener, hub: Hub) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
+        // As a server should in which a hub is mounted: heartbeats and small answers must not wait for more to come.
+        stream.set_nodelay(true).unwrap();
         let service = TowerToHyperService::new(hub.clone());
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades());
     }
