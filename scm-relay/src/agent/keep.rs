@@ -230,24 +230,4 @@ impl Pace {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_wait_grows_to_its_longest_and_starts_over() {
-        let mut pace = Pace::new((Duration::from_millis(500), Duration::from_secs(60)));
-        for ceiling in [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
-            assert_eq!(pace.ceiling, Duration::from_millis(ceiling));
-            assert!(pace.next() <= Duration::from_millis(ceiling));
-        }
-        for _ in 0..100 {
-            assert!((Duration::from_secs(30)..=Duration::from_secs(60)).contains(&pace.slow()));
-        }
-        pace.reset();
-        assert_eq!(pace.ceiling, Duration::from_millis(500));
-        let waits: Vec<_> =
-            (0..100).map(|_| Pace::new((Duration::from_secs(1), Duration::from_secs(1))).next()).collect();
-        let (low, high) = (Duration::from_millis(300), Duration::from_millis(700));
-        assert!(waits.iter().any(|wait| *wait < low) && waits.iter().any(|wait| *wait > high));
-    }
-}
+mod tests;

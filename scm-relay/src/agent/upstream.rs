@@ -111,6 +111,7 @@ impl Upstream {
         let url = std::str::from_utf8(&url).ok().and_then(|url| Url::parse(url).ok());
         let url = url.ok_or_else(|| denied(&policy::Denied::NoOrigin))?;
         let rungs = self.probe(&url).await?;
+        tracing::info!(target: "scm_relay::audit", origin = url.origin().ascii_serialization(), "the way there was tested");
         let report = serde_json::to_vec(&rungs).map_err(|_| {
             TransportError::new(ErrorKind::Internal, Delivery::NotSent, "the report cannot be written")
         })?;

@@ -134,7 +134,7 @@ impl Default for HubSettings {
 ///
 /// [`Hub::transport`] gives the same way to code in the same process, without a key and without another hop.
 #[derive(Clone)]
-pub struct Hub(Arc<Inner>);
+pub struct Hub(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) settings: HubSettings,

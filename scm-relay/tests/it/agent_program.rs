@@ -45,7 +45,7 @@ async fn what_is_missing_or_wrong_is_named_with_an_example() {
         (keyed.to_vec(), "allow = [\"https://gitlab.company.com=gitlab\"]"),
         (
             [&keyed[..], &["--allow", "git.test=gitlab"]].concat(),
-            "allow: the allow entry \"git.test=gitlab\" is neither http nor https",
+            "allow: the allow entry \"git.test=gitlab\" does not start with an origin",
         ),
         (
             [&keyed[..], &["--allow", "gitlab"]].concat(),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use scm_bitbucket_dc::{BitbucketDc, BitbucketDcConfig};
@@ -16,6 +17,7 @@ use scm_testkit::proxy::Proxy;
 use scm_testkit::sim::bitbucket_dc::BitbucketDcSim;
 use scm_testkit::sim::gitlab::{GitLabSim, ProjectSpec, Role, TokenKind, TokenSpec};
 use scm_transport::{Network, Proxies, Resolver};
+use tokio::sync::Semaphore;
 
 use crate::world::{SERVICE_KEY, World, acme, secret};
 
@@ -179,6 +181,33 @@ async fn the_agents_credential_takes_the_place_of_the_callers() {
     let head = other.requests()[0].head.to_lowercase();
     assert!(head.contains("\r\nauthorization: bearer of-the-caller\r\n"), "{head}");
     assert!(!head.contains("held"), "{head}");
+}
+
+#[tokio::test]
+async fn no_more_requests_are_in_flight_than_the_agent_takes() {
+    let gate = Arc::new(Semaphore::new(0));
+    let scripts =
+        [Script::new().request().gate(&gate).json(200, "1"), Script::new().request().json(200, "2")];
+    let server = ScriptedServer::start(scripts).await.unwrap();
+    let world = World::new().await;
+    let _agent =
+        world.agent_by(policy(&[&format!("{}=any", server.url())]), AgentSettings::new().with_in_flight(1));
+    let (transport, url) = (world.transport(), server.url());
+    let first =
+        tokio::spawn(async move { transport.send(get(&url)).await.unwrap().into_body().collect(9).await });
+    while server.requests().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let (transport, url) = (world.transport(), server.url());
+    let second =
+        tokio::spawn(async move { transport.send(get(&url)).await.unwrap().into_body().collect(9).await });
+    while world.hub.agents()[0].in_flight < 2 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(server.connections(), 1);
+    gate.add_permits(1);
+    assert_eq!(first.await.unwrap().unwrap(), "1");
+    assert_eq!(second.await.unwrap().unwrap(), "2");
 }
 
 fn git(dir: &Path, args: &[&str]) -> std::process::Output {
