@@ -459,6 +459,10 @@ fn of_caller(failure: TransportError) -> TransportError {
     if let Some(code) = failure.code() {
         error = error.with_code(code);
     }
+    if let Some(retryable) = failure.retryable() {
+        error = error.with_retryable(retryable);
+    }
+    error = failure.details().iter().fold(error, |error, (name, value)| error.with_detail(name, value));
     error.with_source(failure)
 }
 

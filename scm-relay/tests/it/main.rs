@@ -9,6 +9,8 @@ mod agent_tunnel;
 mod agent_world;
 mod gitlab;
 mod http;
+mod hub_faults;
+mod hub_limits;
 mod hub_program;
 mod hub_relay;
 mod tunnels;
