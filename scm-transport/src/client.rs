@@ -21,6 +21,12 @@ use crate::tls::Tls;
 /// so that a request rarely meets a connection that is being closed.
 const POOL_IDLE: Duration = Duration::from_secs(15);
 
+/// What one HTTP/2 body may be ahead of its reader: at 50 ms round trip, 4 MiB allow 80 MB/s.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// The same for all bodies of a connection: no number of readers that stall may hold the others up.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+
 /// Sends requests over one route, with pooled connections.
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -62,6 +68,8 @@ impl Client {
             .retry(reqwest::retry::never())
             .referer(false)
             .pool_idle_timeout(POOL_IDLE)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(15));
         for proxy in proxies {

@@ -6,14 +6,18 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use scm_core::{Body, Code, Delivery, ErrorKind, Outcome, Rung, Transport};
 use scm_relay::{AgentStatus, KeyHash};
-use scm_testkit::fault::socket::{Script, ScriptedServer};
+use scm_testkit::fault::socket::{Script, ScriptedServer, serve};
 use scm_transport::{CaCertificates, ClientIdentity, DirectTransport, Network, RelayTransport};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsConnector;
 
 use crate::world::{AGENT_KEY, Running, SERVICE_KEY, direct, run_agent};
 
@@ -462,6 +466,70 @@ async fn tls_takes_both_versions_of_http_and_certificates_are_read_again() {
     while renewed.send(health()).await.is_err() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Where the hub at `address` is reached without TLS.
+async fn plain_front(address: String, pki: &Pki) -> String {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pki.ca.as_bytes()).unwrap()).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tls = TlsConnector::from(Arc::new(config));
+    let front = serve(move |mut stream| {
+        let (tls, address) = (tls.clone(), address.clone());
+        async move {
+            let hub = TcpStream::connect(address).await.unwrap();
+            let mut hub = tls.connect("127.0.0.1".try_into().unwrap(), hub).await.unwrap();
+            // How it ends is told by both ends.
+            let _ = tokio::io::copy_bidirectional(&mut stream, &mut hub).await;
+        }
+    });
+    format!("http://{}", front.await.unwrap())
+}
+
+/// Over HTTP/2 all of a service's requests share one connection, and its window.
+#[tokio::test]
+async fn readers_and_uploads_that_stall_hold_nobody_up_over_http_2() {
+    let large = Script::new().request().answer(200, &[], &"x".repeat(1_000_000));
+    let mut scripts = vec![Script::new().touch().stall(); 16];
+    scripts.extend(vec![large; 64]);
+    scripts.push(Script::new().request().json(200, "\"quick\""));
+    let pki = Pki::new("CA");
+    let folder = TempDir::new().unwrap();
+    pki.write(folder.path());
+    let hub = Program::with(folder, "tls = { certificate = \"hub.pem\", key = \"hub.key\" }", command());
+    let front = plain_front(hub.address().to_owned(), &pki).await;
+    let server = ScriptedServer::start(scripts).await.unwrap();
+    let _agent = run_agent(&front, AGENT_KEY, &[&format!("{}=any", server.url())]);
+    let transport = relay(&hub.url, inner(&pki.network()));
+    let uploads: Vec<_> = (0..16)
+        .map(|_| {
+            let (transport, mut request) = (transport.clone(), get(&server.url()));
+            *request.method_mut() = http::Method::POST;
+            *request.body_mut() = vec![1; 1_000_000].into();
+            tokio::spawn(async move { transport.send(request).await })
+        })
+        .collect();
+    while server.connections() < 16 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let mut stalled = Vec::new();
+    for _ in 0..64 {
+        let answer = transport.send(get(&server.url())).await.unwrap();
+        assert_eq!(answer.version(), http::Version::HTTP_2);
+        stalled.push(answer.into_body());
+    }
+    for _ in 0..10 {
+        let mut request = get(&server.url());
+        *request.method_mut() = http::Method::POST;
+        *request.body_mut() = vec![1; 100_000].into();
+        let answer = transport.send(request).await.unwrap();
+        assert_eq!(answer.into_body().collect(100).await.unwrap(), "\"quick\"");
+    }
+    uploads.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]

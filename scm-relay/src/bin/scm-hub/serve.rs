@@ -38,6 +38,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// What one upload may be ahead of the tunnel it goes into, over HTTP/2.
+const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+
+/// The same for all uploads of a connection: no number of them that stall may hold the others up.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+
 /// Largest head of a request, in bytes. Tunnels take no larger ones.
 const HEAD: usize = 160 * 1024;
 
@@ -198,6 +204,8 @@ impl Front {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_header_list_size(HEAD as u32)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(self.header_timeout)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.hub));
         tokio::pin!(connection);
