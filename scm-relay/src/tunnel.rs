@@ -363,6 +363,14 @@ async fn exchange(
         _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
     };
     let (mut head, body) = answer.into_parts();
+    let size = size(&head.headers);
+    if size > HEADERS {
+        let message = format!("the head of the server's answer has {size} bytes, and {HEADERS} may pass");
+        let error = TransportError::new(ErrorKind::Decode, Delivery::Answered, message).with_retryable(false);
+        // It fails where nobody waits for the answer any more.
+        let _ = respond.send_response(Fault::of(&error).into_answer().map(drop), true);
+        return;
+    }
     let bare = head_only || body.length() == Some(0);
     // The answer to HEAD has the length of what it does not have.
     let said = head.headers.remove(header::CONTENT_LENGTH);
@@ -382,6 +390,11 @@ async fn exchange(
             let _ = stream.send_trailers(trailers);
         }
     }
+}
+
+/// What headers are counted as, with something left for the first line. The other end gives a tunnel up where they are larger.
+pub(crate) fn size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + 256
 }
 
 /// Hop by hop headers go, and the length is one that HTTP/2 does not look at.

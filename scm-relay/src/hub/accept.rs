@@ -45,6 +45,7 @@ impl Inner {
             headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let Some((agent, hash)) = key.and_then(|key| self.keys().agent(key)) else {
             self.refuse("access_key");
+            tracing::warn!("an agent was turned away: its access key is not one of this hub");
             let message = "the access key is not one of this hub";
             return refuse_as(StatusCode::UNAUTHORIZED, Code::RelayKeyRejected, message);
         };

@@ -40,8 +40,14 @@ pub(crate) struct Exchange {
 struct Progress {
     start: Instant,
     sent: AtomicU64,
-    /// When the last piece of it was taken, in milliseconds since the start.
+    /// When the last piece of it was taken, or it began, in milliseconds since the start.
     at: AtomicU64,
+}
+
+impl Progress {
+    fn goes_on(&self) {
+        self.at.store(millis(self.start.elapsed()), Ordering::Relaxed);
+    }
 }
 
 impl Exchange {
@@ -84,7 +90,7 @@ impl Exchange {
         let chunks = body.map(move |chunk| {
             let chunk = chunk?;
             let sent = progress.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed) + chunk.len() as u64;
-            progress.at.store(millis(progress.start.elapsed()), Ordering::Relaxed);
+            progress.goes_on();
             if sent > limit {
                 return Err(too_large(ErrorKind::InvalidInput, Delivery::Unknown, limit));
             }
@@ -98,6 +104,7 @@ impl Exchange {
         &self,
         work: impl Future<Output = Result<T, TransportError>>,
     ) -> Result<T, TransportError> {
+        self.progress.goes_on();
         let mut work = pin!(work);
         loop {
             if let Ok(done) = timeout_at(self.due(), work.as_mut()).await {

@@ -123,7 +123,8 @@ impl Default for HubSettings {
 
 /// A hub. Cheap to clone; it goes with its last clone, and with it every tunnel.
 ///
-/// It is a [`tower_service::Service`] to be mounted in an HTTP server that does upgrades, and serves:
+/// It is a [`tower_service::Service`] to be mounted in an HTTP server that does upgrades (and sets `TCP_NODELAY`: heartbeats and
+/// small answers must not wait for more to come), and serves:
 ///
 /// - `GET /v1/tunnel`: where agents come in;
 /// - `/v1/agents/{agent}/{http|https}/{host[:port]}/{path}`: any HTTP request to a server by way of an agent, with the

@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 use super::registry::{Absent, Member};
 use crate::fault;
 use crate::keys::AgentName;
-use crate::tunnel::HEADERS;
+use crate::tunnel::{self, HEADERS};
 
 /// On an answer that took a second tunnel.
 pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("scm-hub-attempts");
@@ -97,7 +97,9 @@ impl Inner {
             small_enough(&head)?;
             let body = exchange.upload(body)?;
             let place = self.place(agent).await?;
-            let answer = exchange.head(self.pass(agent, head, body, &mut attempts)).await?;
+            let first = self.registry.wait(agent, None, self.settings.patience).await;
+            let first = first.map_err(|absent| offline(agent, absent))?;
+            let answer = exchange.head(self.pass(agent, first, head, body, &mut attempts)).await?;
             Ok((place, answer))
         };
         let outcome = outcome.await.map(|(place, answer)| {
@@ -128,12 +130,11 @@ impl Inner {
     async fn pass(
         &self,
         agent: &AgentName,
+        first: Member,
         head: request::Parts,
         mut body: Body,
         attempts: &mut u8,
     ) -> Result<Response<Body>, TransportError> {
-        let first = self.registry.wait(agent, None, self.settings.patience).await;
-        let first = first.map_err(|absent| offline(agent, absent))?;
         *attempts = 1;
         let again = body.try_clone().map(|copy| std::mem::replace(&mut body, copy));
         let error = match first.tunnel.send(Request::from_parts(head.clone(), body)).await {
@@ -179,8 +180,7 @@ impl Inner {
 
 /// Tunnels take heads up to a size, and end where they are larger.
 fn small_enough(head: &request::Parts) -> Result<(), TransportError> {
-    let of_headers = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
-    let size = of_headers.sum::<usize>() + head.uri.to_string().len() + 256;
+    let size = tunnel::size(&head.headers) + head.uri.to_string().len();
     if size <= HEADERS {
         return Ok(());
     }

@@ -153,6 +153,7 @@ impl Inner {
         let key = take_key(headers);
         key.and_then(|key| self.keys().service(&key)).ok_or_else(|| {
             self.refuse("service_key");
+            tracing::warn!("a service was turned away: its key is not one of this hub");
             let message = "the hub wants the key of a service in Scm-Hub-Key";
             let mut answer = refused(StatusCode::UNAUTHORIZED, Code::RelayKeyRejected, message);
             let ask = HeaderValue::from_static("Basic realm=\"scm-hub\"");

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use scm_core::{Body, Delivery, ErrorKind, TransportError};
 use scm_relay::HubSettings;
 use scm_testkit::fault::socket::{Script, ScriptedServer, serve};
+use tokio::sync::Semaphore;
 
 use crate::world::{SERVICE_KEY, World, direct};
 
@@ -232,8 +233,38 @@ async fn heads_of_64_kib_pass_both_ways_and_larger_ones_are_refused_in_words() {
     );
     let said = answer.into_body().collect(10_000).await.unwrap();
     assert!(String::from_utf8_lossy(&said).contains("131072 may pass"), "{said:?}");
-    // The tunnel is none the worse for it.
+    // The tunnels are none the worse for it.
     assert_eq!(send(1).await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_answer_whose_head_is_too_large_ends_alone() {
+    let gate = Arc::new(Semaphore::new(0));
+    let late = Script::new().request().gate(&gate).json(200, "\"late\"");
+    let large = Script::new().request().answer(200, &[("X-Large", &"x".repeat(300 * 1024))], "");
+    let server = ScriptedServer::start([late, large]).await.unwrap();
+    let world = World::new().await;
+    let _agent = world.agent(&[&format!("{}=any", server.url())]);
+    let (transport, first) = (world.transport(), request("POST", &server.url(), Body::empty()));
+    let sent =
+        tokio::spawn(async move { transport.send(first).await.unwrap().into_body().collect(100).await });
+    until(|| server.requests().len() == 1).await;
+    for _ in 0..4 {
+        let error = world.transport().send(request("GET", &server.url(), Body::empty())).await.unwrap_err();
+        assert_eq!(seen(&error), (ErrorKind::Decode, Delivery::Answered));
+        assert!(error.to_string().contains("131072 may pass"), "{error}");
+    }
+    gate.add_permits(1);
+    assert_eq!(sent.await.unwrap().unwrap(), "\"late\"");
+}
+
+#[tokio::test]
+async fn an_agent_that_is_not_here_is_waited_for_beyond_the_time_for_an_answer() {
+    let mut settings = HubSettings::new().with_patience(Duration::from_millis(400));
+    settings.header_timeout = Duration::from_millis(50);
+    let world = World::with(settings).await;
+    let error = world.transport().send(request("GET", "http://git.test", Body::empty())).await.unwrap_err();
+    assert_eq!(seen(&error), (ErrorKind::Relay, Delivery::NotSent));
 }
 
 async fn until(condition: impl Fn() -> bool) {
