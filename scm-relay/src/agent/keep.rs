@@ -148,7 +148,6 @@ impl Keeper {
             Some(Code::RelayKeyRejected | Code::RelayVersion) => pace.slow(),
             _ => pace.next(),
         };
-        let wait = Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         let advice = advice::for_tunnel(error);
         tracing::error!(
             code,
@@ -215,18 +214,23 @@ impl Pace {
     }
 
     fn next(&mut self) -> Duration {
-        let wait = self.ceiling.mul_f64(fastrand::f64());
+        let wait = whole_millis(self.ceiling.mul_f64(fastrand::f64()));
         self.ceiling = (self.ceiling * 2).min(self.longest);
         wait
     }
 
     fn slow(&mut self) -> Duration {
-        self.longest.mul_f64(fastrand::f64().mul_add(0.5, 0.5))
+        whole_millis(self.longest.mul_f64(fastrand::f64().mul_add(0.5, 0.5)))
     }
 
     fn reset(&mut self) {
         self.ceiling = self.shortest;
     }
+}
+
+/// People read it.
+fn whole_millis(wait: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ async fn get(hub: &TlsHub, url: &str) -> String {
 async fn the_agent_comes_in_over_tls_with_the_hubs_own_authority() {
     let (hub, files, server) = (TlsHub::start().await, Files::new(), hello().await);
     let mut agent = Program::run(&hub, &files, &["--allow", &format!("{}=any", server.url())]);
-    assert_eq!(agent.ready().await["hub"], format!("{}/", hub.url()));
+    assert_eq!(agent.ready().await["hub"], hub.url());
     assert_eq!(get(&hub, &server.url()).await, "hello");
 }
 

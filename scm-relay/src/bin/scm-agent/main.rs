@@ -212,7 +212,7 @@ async fn run(flags: Flags) -> std::result::Result<ExitCode, Fault> {
         tokio::spawn(health.clone().serve(listener));
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", describe(&agent));
-    let hub = agent.hub().to_string();
+    let hub = agent.hub().as_str().trim_end_matches('/').to_owned();
     tokio::spawn(tell_ready(health, hub));
     let stop = CancellationToken::new();
     let work = agent.run(stop.cancelled());
@@ -236,7 +236,9 @@ async fn run(flags: Flags) -> std::result::Result<ExitCode, Fault> {
 }
 
 async fn check(flags: Flags, json: bool) -> std::result::Result<ExitCode, Fault> {
-    let reports = flags.settings()?.agent()?.check().await;
+    let settings = flags.settings()?;
+    settings.health_listen()?;
+    let reports = settings.agent()?.check().await;
     report::print(&reports, json)
         .map_err(|error| Fault::Failed(format!("standard output cannot be written: {error}")))?;
     let ok = reports.iter().all(scm_core::CheckReport::is_ok);
