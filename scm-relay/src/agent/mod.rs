@@ -193,6 +193,9 @@ impl Agent {
                     held.place()
                 )));
             }
+            if held.place().is_plain() {
+                tracing::warn!("the credential for {} goes there without encryption", held.place());
+            }
         }
         if settings.tunnels == 0 || settings.in_flight == 0 {
             return Err(Error::config("an agent needs at least one tunnel, and one request in flight"));

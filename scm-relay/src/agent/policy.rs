@@ -341,6 +341,11 @@ impl Place {
         let root = if root.is_empty() { Vec::new() } else { segments(root)? };
         Ok(Self { origin, root })
     }
+
+    /// Can others read what goes there?
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.origin.tls
+    }
 }
 
 impl fmt::Display for Place {

@@ -249,3 +249,38 @@ async fn a_log_for_machines_has_one_object_on_each_line_and_no_secret_at_any_lev
         assert_eq!(line, None, "{secret}");
     }
 }
+
+#[tokio::test]
+async fn an_agent_that_never_got_in_ends_as_well() {
+    let (files, closed) = (Files::new(), closed_port().await.unwrap());
+    let (hub, key) = (format!("https://{closed}"), files.key());
+    // One flag may have several entries.
+    let args = [
+        "run",
+        "--hub",
+        &hub,
+        "--access-key-file",
+        &key,
+        "--allow",
+        "https://a.test=gitlab",
+        "http://b.test=any",
+    ];
+    let agent = Program::start(&args, &[]);
+    agent.says("allowed: https://a.test=gitlab http://b.test=any").await;
+    agent.says("tcp.refused").await;
+    agent.terminate().await;
+    let (status, out, log) = agent.end().await;
+    assert_eq!((status.code(), out.as_str()), (Some(0), ""), "{log}");
+}
+
+#[tokio::test]
+async fn the_file_of_the_readme_is_read() {
+    let files = Files::new();
+    std::fs::remove_file(files.path("accessKey")).unwrap();
+    let readme = include_str!("../../README.md");
+    let text = readme.split("```toml\n").find(|text| text.starts_with("hub = ")).unwrap();
+    let config = files.write("agent.toml", text.split("```").next().unwrap());
+    let (code, log) = fails(&["check", "--config", &config], &[]).await;
+    // All of it was, up to the files that it names.
+    assert!(code == Some(3) && log.starts_with("scm-agent: accessKey: the secret file "), "{log}");
+}

@@ -5,7 +5,7 @@ use scm_core::Body;
 use scm_testkit::fault::socket::{Script, ScriptedServer, closed_port};
 use scm_testkit::proxy::{Proxy, RealProxy};
 
-use crate::agent_world::{Files, Program, TlsHub};
+use crate::agent_world::{Files, Pki, Program, TlsHub};
 
 async fn hello() -> ScriptedServer {
     let script = || Script::new().request().answer(200, &[], "hello");
@@ -139,4 +139,23 @@ async fn a_replaced_access_key_is_taken_without_a_restart() {
     agent.says("is lost").await;
     hub.tunnels(2).await;
     assert!(!agent.log().contains("relay.key_rejected"), "{}", agent.log());
+}
+
+#[tokio::test]
+async fn a_hub_that_wants_a_certificate_gets_the_agents() {
+    let (own, clients, files) = (Pki::new("Hub CA"), Pki::new("Agents CA"), Files::new());
+    let acceptor = own.server_for(&["127.0.0.1"], &clients);
+    let hub = TlsHub::behind(own, acceptor).await;
+    let agent = Program::run(&hub, &files, &["--allow", "https://git.test=gitlab"]);
+    let log = agent.says("no tunnel to the hub").await;
+    assert!(log.contains("tls.client_cert_required") && log.contains("`tunnel.clientCert`"), "{log}");
+
+    let (certificate, key) = clients.issue(&["agent.test"], |_| {});
+    files.write("agent.pem", &certificate.pem());
+    files.write("agent.key", &key.serialize_pem());
+    let config = "[tunnel]\nclientCert = { file = \"agent.pem\" }\nclientKey = { file = \"agent.key\" }\n";
+    let config = files.write("agent.toml", config);
+    let mut agent = Program::run(&hub, &files, &["--allow", "https://git.test=gitlab", "--config", &config]);
+    agent.ready().await;
+    hub.tunnels(2).await;
 }

@@ -11,9 +11,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use scm_core::Transport;
 use scm_relay::{Hub, HubSettings};
 use tempfile::TempDir;
@@ -47,18 +50,48 @@ impl Pki {
 
     /// TLS for these names, with what `alter` changes.
     pub(crate) fn server(&self, names: &[&str], alter: impl FnOnce(&mut CertificateParams)) -> TlsAcceptor {
+        self.acceptor(names, alter, None)
+    }
+
+    /// The same for those alone who have a certificate of `clients`.
+    pub(crate) fn server_for(&self, names: &[&str], clients: &Self) -> TlsAcceptor {
+        let mut store = RootCertStore::empty();
+        store.add(CertificateDer::from_pem_slice(clients.ca.as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider).build().unwrap();
+        self.acceptor(names, |_| {}, Some(verifier))
+    }
+
+    fn acceptor(
+        &self,
+        names: &[&str],
+        alter: impl FnOnce(&mut CertificateParams),
+        clients: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> TlsAcceptor {
+        let (certificate, key) = self.issue(names, alter);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = match clients {
+            Some(clients) => config.with_client_cert_verifier(clients),
+            None => config.with_no_client_auth(),
+        };
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        TlsAcceptor::from(Arc::new(config.with_single_cert(vec![certificate.der().clone()], key).unwrap()))
+    }
+
+    /// A certificate for these names, and its key.
+    pub(crate) fn issue(
+        &self,
+        names: &[&str],
+        alter: impl FnOnce(&mut CertificateParams),
+    ) -> (Certificate, KeyPair) {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         alter(&mut params);
         let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        TlsAcceptor::from(Arc::new(config.with_single_cert(vec![certificate.der().clone()], key).unwrap()))
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
 }
 
@@ -77,8 +110,12 @@ impl TlsHub {
 
     pub(crate) async fn altered(alter: impl FnOnce(&mut CertificateParams)) -> Self {
         let pki = Pki::new("Hub CA");
-        let hub = Hub::new(HubSettings::new().with_patience(Duration::from_secs(20)), keys());
         let acceptor = pki.server(&["hub.test", "127.0.0.1"], alter);
+        Self::behind(pki, acceptor).await
+    }
+
+    pub(crate) async fn behind(pki: Pki, acceptor: TlsAcceptor) -> Self {
+        let hub = Hub::new(HubSettings::new().with_patience(Duration::from_secs(20)), keys());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(serve(listener, acceptor, hub.clone()));

@@ -78,7 +78,7 @@ struct Flags {
     access_key_file: Option<PathBuf>,
     /// A server that may be reached, and what for: https://gitlab.company.com=gitlab, with presets gitlab, bitbucket-dc and
     /// any; gitlab:read,clone grants less than all of read, write, clone and push. May be given several times.
-    #[arg(long, value_name = "ORIGIN=PRESET")]
+    #[arg(long, value_name = "ORIGIN=PRESET", num_args = 1..)]
     allow: Vec<String>,
     /// An address that names of servers may lead to although it is loopback, link-local or of a cloud's metadata. May be
     /// given several times.
@@ -161,18 +161,29 @@ impl Flags {
     }
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Run { flags, log_format } => {
-            log(log_format, "info");
-            run(*flags).await
-        }
-        Command::Check { flags, json } => {
-            log(LogFormat::Text, "warn");
-            check(*flags, json).await
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("no runtime: {error}"));
+            return ExitCode::FAILURE;
         }
     };
+    let done = runtime.block_on(async {
+        match command {
+            Command::Run { flags, log_format } => {
+                log(log_format, "info");
+                run(*flags).await
+            }
+            Command::Check { flags, json } => {
+                log(LogFormat::Text, "warn");
+                check(*flags, json).await
+            }
+        }
+    });
+    // A name that is still looked up holds nobody up.
+    runtime.shutdown_background();
     match done {
         Ok(code) => code,
         Err(Fault::Config(error)) => {
