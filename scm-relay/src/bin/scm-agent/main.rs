@@ -1,5 +1,7 @@
 //! The agent of the agent route, as a program.
 
+#![allow(rustdoc::bare_urls, reason = "comments are the help that people read on a terminal")]
+
 mod report;
 mod settings;
 
