@@ -17,7 +17,7 @@ use super::metrics::Label;
 use super::upstream::Upstream;
 use super::{Inner, advice, control};
 use crate::body::Ledger;
-use crate::tunnel::{self, Handler, Over, Settings};
+use crate::tunnel::{self, Handler, Over};
 
 /// One of an agent's tunnels, and its successors.
 pub(super) struct Keeper {
@@ -110,11 +110,11 @@ impl Keeper {
             taken: Mutex::new(Taken { tell: Some(taken), open: None }),
         });
         let (ended, mut end) = oneshot::channel();
-        let (ledger, drain) = (Arc::clone(&self.ledger), drain.clone());
+        let (ledger, drain, settings) =
+            (Arc::clone(&self.ledger), drain.clone(), self.agent.settings.tunnel());
         running.spawn(async move {
             let over =
-                tunnel::serve(io, Arc::clone(&line) as Arc<dyn Handler>, &Settings::default(), ledger, drain)
-                    .await;
+                tunnel::serve(io, Arc::clone(&line) as Arc<dyn Handler>, &settings, ledger, drain).await;
             drop(line);
             // Whoever waits for a successor does not listen any more.
             let _ = ended.send(over);

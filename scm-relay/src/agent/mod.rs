@@ -31,6 +31,7 @@ pub use policy::{Allow, Policy};
 pub use secret::Secret;
 
 use crate::body::Ledger;
+use crate::tunnel::Settings;
 use guard::Guard;
 use keep::Keeper;
 use upstream::Upstream;
@@ -53,6 +54,10 @@ pub struct AgentSettings {
     pub retry: (Duration, Duration),
     /// A tunnel that has lived for so long is a healthy one: after it, the wait is the shortest. 60 seconds by default.
     pub healthy: Duration,
+    /// How often a tunnel has to show that it lives. 15 seconds by default.
+    pub ping_every: Duration,
+    /// How long that may take. 10 seconds by default.
+    pub ping_limit: Duration,
     /// How long requests in flight may take when the agent is stopped. 30 seconds by default.
     pub grace: Duration,
     /// Bytes of uploads that the hub may be ahead of the servers that read them. 64 MiB by default.
@@ -67,6 +72,7 @@ impl AgentSettings {
     /// The usual ones.
     #[must_use]
     pub fn new() -> Self {
+        let tunnel = Settings::default();
         Self {
             network: Network::new(),
             tunnel_network: None,
@@ -75,6 +81,8 @@ impl AgentSettings {
             in_flight: 512,
             retry: (Duration::from_millis(500), Duration::from_secs(60)),
             healthy: Duration::from_secs(60),
+            ping_every: tunnel.ping_every,
+            ping_limit: tunnel.ping_limit,
             grace: Duration::from_secs(30),
             unread: 64 * 1024 * 1024,
             unread_for: Duration::from_secs(60),
@@ -124,6 +132,13 @@ impl AgentSettings {
         self
     }
 
+    /// Sets how often a tunnel has to show that it lives, and how long that may take.
+    #[must_use]
+    pub fn with_ping(mut self, every: Duration, limit: Duration) -> Self {
+        (self.ping_every, self.ping_limit) = (every, limit);
+        self
+    }
+
     /// Sets how long requests in flight may take when the agent is stopped.
     #[must_use]
     pub fn with_grace(mut self, grace: Duration) -> Self {
@@ -136,6 +151,10 @@ impl AgentSettings {
     pub fn with_danger_plain_http(mut self) -> Self {
         self.danger_plain_http = true;
         self
+    }
+
+    fn tunnel(&self) -> Settings {
+        Settings { ping_every: self.ping_every, ping_limit: self.ping_limit, ..Settings::default() }
     }
 }
 

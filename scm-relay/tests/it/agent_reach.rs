@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use scm_bitbucket_dc::{BitbucketDc, BitbucketDcConfig};
 use scm_core::{Body, Code, Credential, Delivery, ErrorKind, HttpTransport as _, Scm, StaticCredential};
 use scm_gitlab::{GitLab, GitLabConfig};
-use scm_relay::{AgentSettings, HeldCredential, Policy, Secret};
+use scm_relay::{AgentSettings, HeldCredential, Secret};
 use scm_testkit::fault::socket::{Script, ScriptedServer};
 use scm_testkit::proxy::Proxy;
 use scm_testkit::sim::bitbucket_dc::BitbucketDcSim;
@@ -19,7 +19,7 @@ use scm_testkit::sim::gitlab::{GitLabSim, ProjectSpec, Role, TokenKind, TokenSpe
 use scm_transport::{Network, Proxies, Resolver};
 use tokio::sync::Semaphore;
 
-use crate::world::{SERVICE_KEY, World, acme, secret};
+use crate::world::{SERVICE_KEY, World, acme, policy, secret};
 
 /// Leads every name to these addresses.
 #[derive(Debug)]
@@ -41,10 +41,6 @@ impl Resolver for To {
 
 fn get(url: &str) -> http::Request<Body> {
     http::Request::get(url).body(Body::empty()).unwrap()
-}
-
-fn policy(allow: &[&str]) -> Policy {
-    allow.iter().fold(Policy::new(), |policy, entry| policy.with(entry.parse().unwrap()))
 }
 
 #[tokio::test]
@@ -129,7 +125,7 @@ async fn behind_a_proxy_the_proxy_resolves_and_may_be_on_this_machine() {
 #[tokio::test]
 async fn the_agents_credential_takes_the_place_of_the_callers() {
     let session = [("Set-Cookie", "session=1"), ("X-Seen", "1")];
-    let scripts = (0..6).map(|_| Script::new().request().answer(200, &session, "{}"));
+    let scripts = (0..8).map(|_| Script::new().request().answer(200, &session, "{}"));
     let server = ScriptedServer::start(scripts).await.unwrap();
     let other = ScriptedServer::start([Script::new().request().answer(200, &session, "{}")]).await.unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -142,8 +138,10 @@ async fn the_agents_credential_takes_the_place_of_the_callers() {
     let world = World::new().await;
     let (bitbucket, gitlab) =
         (format!("{}/bitbucket=bitbucket-dc", server.url()), format!("{}/gitlab=gitlab", server.url()));
-    let any = format!("{}=any", other.url());
-    let _agent = world.agent_by(policy(&[&bitbucket, &gitlab, &any]), settings);
+    let (own, any) = (format!("{}/own=any", server.url()), format!("{}=any", other.url()));
+    let settings = settings
+        .with_credential(HeldCredential::new(&format!("{}/own", server.url()), secret("of-own")).unwrap());
+    let _agent = world.agent_by(policy(&[&bitbucket, &gitlab, &own, &any]), settings);
 
     let ask = async |url: String| {
         let request = http::Request::get(url)
@@ -163,6 +161,9 @@ async fn the_agents_credential_takes_the_place_of_the_callers() {
         // svc:held-one
         (format!("{root}/bitbucket/scm/proj/repo.git/{refs}"), "basic c3zjomhlbgqtb25l"),
         (format!("{root}/gitlab/api/v4/version"), "bearer of-gitlab"),
+        (format!("{root}/own/x"), "bearer of-own"),
+        // oauth2:of-own
+        (format!("{root}/own/x.git/{refs}"), "basic b2f1dggyom9mlw93bg=="),
         // oauth2:of-gitlab
         (format!("{root}/gitlab/group/repo.git/{refs}"), "basic b2f1dggyom9mlwdpdgxhyg=="),
     ] {

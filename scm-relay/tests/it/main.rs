@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod agent_check;
+mod agent_faults;
 mod agent_program;
 mod agent_reach;
 mod agent_tunnel;

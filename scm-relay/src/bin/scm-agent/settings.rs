@@ -421,7 +421,10 @@ impl Leg {
             Some(value) => value.text(name),
             None => Ok(None),
         };
-        let mut network = Network::new().with_user_agent(concat!("scm-agent/", env!("CARGO_PKG_VERSION")));
+        // Longer than a hub waits: its limits are the ones that callers know.
+        let mut network = Network::new()
+            .with_user_agent(concat!("scm-agent/", env!("CARGO_PKG_VERSION")))
+            .with_read_timeout(Duration::from_secs(180));
         if let Some(ca) = text(&self.custom_ca_cert, "customCaCert")? {
             let roots = CaCertificates::parse(ca.expose_secret())
                 .map_err(|error| Error::config(format!("customCaCert: {}", error.message())))?;
