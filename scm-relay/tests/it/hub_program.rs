@@ -6,20 +6,17 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use scm_core::{Body, Code, Delivery, ErrorKind, Outcome, Rung, Transport};
-use scm_relay::{AgentStatus, KeyHash};
-use scm_testkit::fault::socket::{Script, ScriptedServer, serve};
+use scm_relay::{AgentSettings, AgentStatus, KeyHash, Policy};
+use scm_testkit::fault::socket::{Script, ScriptedServer};
 use scm_transport::{CaCertificates, ClientIdentity, DirectTransport, Network, RelayTransport};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsConnector;
 
-use crate::world::{AGENT_KEY, Running, SERVICE_KEY, direct, run_agent};
+use crate::agent_world::{self, Files, Pki};
+use crate::world::{AGENT_KEY, Running, SERVICE_KEY, agent, direct, run_agent};
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scm-hub"));
@@ -63,7 +60,10 @@ impl Program {
         let config = folder.path().join("hub.toml");
         std::fs::write(&config, format!("{settings}\n{}", entries(&[AGENT_KEY]))).unwrap();
         let log = folder.path().join("log");
-        command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(&config);
+        command.args(["serve", "--config"]).arg(&config);
+        if !settings.starts_with("listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         if !settings.contains("tls") {
             command.arg("--danger-plain-http");
         }
@@ -403,38 +403,16 @@ async fn connections_that_are_too_many_or_too_slow_do_not_keep_others_out() {
     assert_eq!(direct().send(health).await.unwrap().status(), 200);
 }
 
-/// An authority, and what it signs.
-struct Pki {
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    ca: String,
+/// What trusts those whom `pki` signs for.
+fn trusting(pki: &Pki) -> Network {
+    Network::new().with_roots_only(CaCertificates::parse(&pki.ca).unwrap())
 }
 
-impl Pki {
-    fn new(name: &str) -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let ca = params.self_signed(&key).unwrap().pem();
-        Self { issuer: rcgen::Issuer::new(params, key), ca }
-    }
-
-    /// Certificate and key, in PEM.
-    fn issue(&self) -> (String, String) {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
-
-    fn network(&self) -> Network {
-        Network::new().with_roots_only(CaCertificates::parse(&self.ca).unwrap())
-    }
-
-    fn write(&self, folder: &Path) {
-        let (certificate, key) = self.issue();
-        std::fs::write(folder.join("hub.pem"), certificate).unwrap();
-        std::fs::write(folder.join("hub.key"), key).unwrap();
-    }
+/// Certificate and key of a hub on loopback.
+fn write(pki: &Pki, folder: &Path) {
+    let (certificate, key) = pki.issue(&["127.0.0.1"], |_| {});
+    std::fs::write(folder.join("hub.pem"), certificate.pem()).unwrap();
+    std::fs::write(folder.join("hub.key"), key.serialize_pem()).unwrap();
 }
 
 fn inner(network: &Network) -> Transport {
@@ -445,49 +423,27 @@ fn inner(network: &Network) -> Transport {
 async fn tls_takes_both_versions_of_http_and_certificates_are_read_again() {
     let (first, second) = (Pki::new("first"), Pki::new("second"));
     let folder = TempDir::new().unwrap();
-    first.write(folder.path());
+    write(&first, folder.path());
     let tls = "tls = { certificate = \"hub.pem\", key = \"hub.key\" }";
     let hub = Program::with(folder, tls, command());
     assert!(hub.url.starts_with("https://"), "{}", hub.url);
     let health = || http::Request::get(format!("{}/readyz", hub.url)).body(Body::empty()).unwrap();
-    let answer = inner(&first.network()).send(health()).await.unwrap();
+    let answer = inner(&trusting(&first)).send(health()).await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.version()), (200, http::Version::HTTP_2));
 
     let url = "http://git.test/".parse().unwrap();
-    let rungs = relay(&hub.url, inner(&second.network())).probe(&url).await;
+    let rungs = relay(&hub.url, inner(&trusting(&second))).probe(&url).await;
     assert_eq!((rungs[0].rung, rungs[0].outcome), (Rung::Route, Outcome::Failed));
     assert_eq!(rungs[0].findings[0].code, Code::RelayHubUnreachable);
     assert_eq!(rungs[0].details["hub_fault"], "tls.unknown_issuer");
     assert!(rungs[0].findings[0].remedy.contains("authority"), "{rungs:?}");
 
-    second.write(hub.folder.path());
+    write(&second, hub.folder.path());
     hub.signal("HUP");
-    let renewed = inner(&second.network());
+    let renewed = inner(&trusting(&second));
     while renewed.send(health()).await.is_err() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// Where the hub at `address` is reached without TLS.
-async fn plain_front(address: String, pki: &Pki) -> String {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(pki.ca.as_bytes()).unwrap()).unwrap();
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let tls = TlsConnector::from(Arc::new(config));
-    let front = serve(move |mut stream| {
-        let (tls, address) = (tls.clone(), address.clone());
-        async move {
-            let hub = TcpStream::connect(address).await.unwrap();
-            let mut hub = tls.connect("127.0.0.1".try_into().unwrap(), hub).await.unwrap();
-            // How it ends is told by both ends.
-            let _ = tokio::io::copy_bidirectional(&mut stream, &mut hub).await;
-        }
-    });
-    format!("http://{}", front.await.unwrap())
 }
 
 /// Over HTTP/2 all of a service's requests share one connection, and its window.
@@ -499,12 +455,13 @@ async fn readers_and_uploads_that_stall_hold_nobody_up_over_http_2() {
     scripts.push(Script::new().request().json(200, "\"quick\""));
     let pki = Pki::new("CA");
     let folder = TempDir::new().unwrap();
-    pki.write(folder.path());
+    write(&pki, folder.path());
     let hub = Program::with(folder, "tls = { certificate = \"hub.pem\", key = \"hub.key\" }", command());
-    let front = plain_front(hub.address().to_owned(), &pki).await;
     let server = ScriptedServer::start(scripts).await.unwrap();
-    let _agent = run_agent(&front, AGENT_KEY, &[&format!("{}=any", server.url())]);
-    let transport = relay(&hub.url, inner(&pki.network()));
+    let policy = Policy::new().with(format!("{}=any", server.url()).parse().unwrap());
+    let settings = AgentSettings::new().with_tunnel_network(trusting(&pki));
+    let _agent = agent(&hub.url, AGENT_KEY, policy, settings);
+    let transport = relay(&hub.url, inner(&trusting(&pki)));
     let uploads: Vec<_> = (0..16)
         .map(|_| {
             let (transport, mut request) = (transport.clone(), get(&server.url()));
@@ -536,15 +493,58 @@ async fn readers_and_uploads_that_stall_hold_nobody_up_over_http_2() {
 async fn who_has_no_client_certificate_is_not_let_in_where_one_is_wanted() {
     let pki = Pki::new("CA");
     let folder = TempDir::new().unwrap();
-    pki.write(folder.path());
+    write(&pki, folder.path());
     std::fs::write(folder.path().join("clients.pem"), &pki.ca).unwrap();
     let tls = "tls = { certificate = \"hub.pem\", key = \"hub.key\", client_ca = \"clients.pem\" }";
     let hub = Program::with(folder, tls, command());
     let health = || http::Request::get(format!("{}/healthz", hub.url)).body(Body::empty()).unwrap();
-    let error = inner(&pki.network()).send(health()).await.unwrap_err();
+    let error = inner(&trusting(&pki)).send(health()).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Tls, Some(Code::TlsClientCertRequired)));
-    let (certificate, key) = pki.issue();
-    let identity = ClientIdentity::parse(certificate, &key.into()).unwrap();
-    let answer = inner(&pki.network().with_client_identity(identity)).send(health()).await.unwrap();
+    let (certificate, key) = pki.issue(&["127.0.0.1"], |_| {});
+    let identity = ClientIdentity::parse(certificate.pem(), &key.serialize_pem().into()).unwrap();
+    let answer = inner(&trusting(&pki).with_client_identity(identity)).send(health()).await.unwrap();
     assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn both_programs_find_each_other_again_when_the_hub_was_killed() {
+    let scripts = [Script::new().request().stall(), Script::new().request().json(200, "\"yes\"")];
+    let server = ScriptedServer::start(scripts).await.unwrap();
+    let pki = Pki::new("CA");
+    let folder = TempDir::new().unwrap();
+    write(&pki, folder.path());
+    let tls = "tls = { certificate = \"hub.pem\", key = \"hub.key\" }";
+    let mut hub = Program::with(folder, tls, command());
+    let files = Files::new();
+    let (key, ca) = (files.key(), files.write("ca.pem", &pki.ca));
+    let allow = format!("{}=any", server.url());
+    let mut agent = agent_world::Program::start(
+        &["run", "--hub", &hub.url, "--access-key-file", &key, "--ca-file", &ca, "--allow", &allow],
+        &[],
+    );
+    let ready = agent.ready().await;
+    assert_eq!((&ready["agent"], ready["hub"].as_str()), (&"acme".into(), Some(&*hub.url)));
+    let transport = relay(&hub.url, inner(&trusting(&pki)));
+    let sent = {
+        let (transport, mut request) = (transport.clone(), get(&server.url()));
+        *request.method_mut() = http::Method::POST;
+        tokio::spawn(async move { transport.send(request).await })
+    };
+    while server.requests().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    hub.child.kill().unwrap();
+    hub.child.wait().unwrap();
+    assert_eq!(sent.await.unwrap().unwrap_err().delivery(), Delivery::Unknown);
+    // What nobody waits for any more is let go at the server, too.
+    server.ended(1).await;
+
+    let folder = TempDir::new().unwrap();
+    write(&pki, folder.path());
+    let listen = format!("listen = \"{}\"\n{tls}\n[limits]\npatience_s = 60", hub.address());
+    let again = Program::with(folder, &listen, command());
+    assert_eq!(again.url, hub.url);
+    let answer = transport.send(get(&server.url())).await.unwrap();
+    assert_eq!(answer.into_body().collect(100).await.unwrap(), "\"yes\"");
+    assert_eq!(server.requests().len(), 2);
 }
