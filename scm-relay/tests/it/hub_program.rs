@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::agent_world::{self, Files, Pki};
-use crate::world::{AGENT_KEY, Running, SERVICE_KEY, agent, direct, run_agent};
+use crate::world::{AGENT_KEY, Running, SERVICE_KEY, direct, run_agent, run_agent_by};
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scm-hub"));
@@ -460,7 +460,7 @@ async fn readers_and_uploads_that_stall_hold_nobody_up_over_http_2() {
     let server = ScriptedServer::start(scripts).await.unwrap();
     let policy = Policy::new().with(format!("{}=any", server.url()).parse().unwrap());
     let settings = AgentSettings::new().with_tunnel_network(trusting(&pki));
-    let _agent = agent(&hub.url, AGENT_KEY, policy, settings);
+    let _agent = run_agent_by(&hub.url, AGENT_KEY, policy, settings);
     let transport = relay(&hub.url, inner(&trusting(&pki)));
     let uploads: Vec<_> = (0..16)
         .map(|_| {
