@@ -8,7 +8,7 @@ _list:
     @just --list
 
 # Everything, in CI's order
-ci: fmt forbid tree deny clippy test doc features publish main-job
+ci: fmt forbid tree deny clippy test doc features publish deploy main-job
 
 # Formatting
 fmt:
@@ -46,6 +46,11 @@ forbid:
 # Packages as they would be published
 publish:
     cargo publish --workspace --dry-run --allow-dirty --no-verify
+
+# Charts, units and images, held against the programs
+deploy:
+    cargo build -p scm-relay --bins
+    .ci/deploy "${CARGO_TARGET_DIR:-target}/debug"
 
 # The main job on its embedded default: exit code 0 and five pull requests for each product over each route
 main-job:
