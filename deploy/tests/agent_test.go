@@ -241,6 +241,10 @@ func TestAgentRefuses(t *testing.T) {
 			"accessKey: canary-key\nhub: https://h\n",
 			[]string{"allow is missing", "--set 'allow[0]=https://gitlab.company.com=gitlab'"},
 		},
+		"a hub without a scheme": {
+			"accessKey: canary-key\nhub: hub.example.com\nallow: [\"https://g=gitlab\"]\n",
+			[]string{"hub is hub.example.com, which is no URL", "https://hub.example.com"},
+		},
 		"plain": {
 			"accessKey: canary-key\nhub: http://h\nallow: [\"https://g=gitlab\"]\n",
 			[]string{"hub is http://", "dangerPlainHttp=true"},
@@ -263,7 +267,7 @@ func TestAgentRefuses(t *testing.T) {
 		},
 		"an origin without a preset": {
 			"accessKey: canary-key\nhub: https://h\nallow: [\"https://g\"]\n",
-			[]string{"/allow/0"},
+			[]string{"allow has https://g, which is not written ORIGIN=PRESET", "https://gitlab.company.com=gitlab"},
 		},
 		"a credential without a Secret": {
 			agentValues + "credentials: [{ origin: https://g, token: canary-key }]\n",

@@ -53,6 +53,9 @@ accessKey: {{ .Values.accessKey | trim | b64enc }}
 {{- if not .Values.hub -}}
 {{- fail "\n\nhub is missing: the URL of the hub that the agent dials, as its operator gave it to you. For example:\n  --set hub=https://hub.example.com\n" -}}
 {{- end -}}
+{{- if not (regexMatch "^https?://[^/\\s]" .Values.hub) -}}
+{{- fail (printf "\n\nhub is %s, which is no URL of a hub. It looks like https://hub.example.com\n" .Values.hub) -}}
+{{- end -}}
 {{- if and (hasPrefix "http://" .Values.hub) (not .Values.dangerPlainHttp) -}}
 {{- fail "\n\nhub is http://, so that everybody on the way could read the access key. Use https://, or set dangerPlainHttp=true to test on a network of your own.\n" -}}
 {{- end -}}
@@ -61,6 +64,11 @@ accessKey: {{ .Values.accessKey | trim | b64enc }}
 {{- end -}}
 {{- if not .Values.allow -}}
 {{- fail "\n\nallow is missing: the agent lets nothing through that is not listed. For example:\n  --set 'allow[0]=https://gitlab.company.com=gitlab'\n  --set 'allow[0]=https://bitbucket.company.com:7990=bitbucket-dc'\n" -}}
+{{- end -}}
+{{- range .Values.allow -}}
+{{- if not (regexMatch "^https?://[^\\s=]+=[a-z-]+(:[a-z,]+)?$" .) -}}
+{{- fail (printf "\n\nallow has %s, which is not written ORIGIN=PRESET or ORIGIN=PRESET:GRANTS. For example:\n  https://gitlab.company.com=gitlab\n  https://bitbucket.company.com:7990=bitbucket-dc:read,clone\n" .) -}}
+{{- end -}}
 {{- end -}}
 {{- range $leg, $values := dict "" .Values "tunnel." (.Values.tunnel | default dict) "servers." (.Values.servers | default dict) -}}
 {{- with $values.customCaCert -}}
