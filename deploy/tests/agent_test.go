@@ -19,7 +19,7 @@ allow: ["https://gitlab.company.com=gitlab"]
 const agentFull = `
 hub: https://hub.example.com:8443
 accessKey: canary-key
-gitproxy: { enabled: true, graceSeconds: 60, healthListen: "[::]:9191", tunnels: 3, replicas: 1, serviceAccountName: scm }
+gitproxy: { enabled: true, graceSeconds: 60, healthListen: "[::]:9191", tunnels: 3, log: debug, replicas: 1, serviceAccountName: scm }
 proxy:
   httpProxy: http://proxy.company.com:3128
   httpsProxy: http://user:pass"word@proxy.company.com:3128
@@ -140,6 +140,7 @@ file = "/etc/scm-agent/credential-1"
 		"credential-0":      "gitlab-token/token",
 		"credential-1":      "bitbucket/access",
 	})
+	equal(t, "log", pod.Containers[0].Env, []core.EnvVar{{Name: "RUST_LOG", Value: "debug"}})
 	if made.budget != nil {
 		t.Error("a budget for one agent")
 	}

@@ -56,6 +56,7 @@ services: [{ name: repairs, agents: [acme, beta], keys: [`+hash+`] }]
 minimumAgent: 0.1.0
 limits: { patience_s: 10, max_body_bytes: 5368709120, grace_s: 90 }
 metricsListen: 0.0.0.0:9090
+log: debug
 service: { type: LoadBalancer, port: 8443, annotations: { a: b } }
 podDisruptionBudget: { enabled: true }
 `)
@@ -87,6 +88,7 @@ keys = ["`+hash+`"]
 	equal(t, "clients' CA", files(pod)["tls/clients.crt"], "hub-tls/ca.crt")
 	equal(t, "readiness", pod.Containers[0].ReadinessProbe.TCPSocket.Port, intstr.FromString("hub"))
 	equal(t, "metrics", pod.Containers[0].Ports[1].ContainerPort, 9090)
+	equal(t, "log", pod.Containers[0].Env, []core.EnvVar{{Name: "RUST_LOG", Value: "debug"}})
 	equal(t, "type", made.service.Spec.Type, core.ServiceTypeLoadBalancer)
 	equal(t, "port", made.service.Spec.Ports[0].Port, 8443)
 	equal(t, "budget", *made.budget.Spec.MinAvailable, intstr.FromInt32(1))
@@ -127,7 +129,7 @@ func TestHubRefuses(t *testing.T) {
 		"no agents":    {"tls: { secretName: x }\n", []string{"agents is empty", "scm-hub keygen --agent NAME", "existingSecret"}},
 		"a plain key":  {"tls: { secretName: x }\nagents: [{ name: a, keys: [secret] }]\n", []string{"/agents/0/keys/0"}},
 		"three keys":   {"tls: { secretName: x }\nagents: [{ name: a, keys: [" + hash + "," + hash + "," + hash + "] }]\n", []string{"/agents/0/keys", "maxItems"}},
-		"a wide limit": {hubValues + "limits: { patience_s: soon }\n", []string{"/limits/patience_s", "integer"}},
+		"a wide limit": {hubValues + "limits: { patience_s: soon }\n", []string{"/limits/patience_s", "number"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			contains(t, refused(t, "scm-hub", one.values), one.says...)
