@@ -154,7 +154,7 @@ file = "/etc/scm-agent/credential-1"
 			ports = append(ports, port.Port.IntVal)
 		}
 	}
-	equal(t, "ways out", ports, []int32{53, 53, 3129, 8443, 443, 7990, 3128})
+	equal(t, "ways out", ports, []int32{53, 53, 5353, 5353, 3129, 8443, 443, 7990, 3128})
 }
 
 // files tells for each file in the pod from which key of which Secret it is.
@@ -213,6 +213,12 @@ func TestAgentOff(t *testing.T) {
 	made := render(t, "scm-agent", "gitproxy: { enabled: false }\n")
 	equal(t, "objects", made.manifest, "")
 	contains(t, made.notes, "gitproxy.enabled is false")
+}
+
+// A file of values may be one that other charts of the service read, too.
+func TestAgentLeavesOthersAlone(t *testing.T) {
+	made := render(t, "scm-agent", agentValues+"worker: { replicas: 3 }\njanitor: {}\nglobal: {}\n")
+	equal(t, "objects", made.manifest, render(t, "scm-agent", agentValues).manifest)
 }
 
 func TestAgentLists(t *testing.T) {
