@@ -19,7 +19,7 @@ allow: ["https://gitlab.company.com=gitlab"]
 const agentFull = `
 hub: https://hub.example.com:8443
 accessKey: canary-key
-gitproxy: { enabled: true, graceSeconds: 60, healthListen: "[::]:9191", tunnels: 3, log: debug, replicas: 1, serviceAccountName: scm }
+gitproxy: { enabled: true, graceSeconds: 60, healthListen: "[::]:9191", tunnels: 3, log: debug, settings: { requestTimeout: 600 }, replicas: 1, serviceAccountName: scm }
 proxy:
   httpProxy: http://proxy.company.com:3128
   httpsProxy: http://user:pass"word@proxy.company.com:3128
@@ -31,7 +31,9 @@ allow:
 allowAddresses: ["127.0.0.1"]
 tunnel:
   proxy: { existingSecret: way-out }
+  clientCertSecret: own
 servers:
+  proxy: { httpProxy: "", httpsProxy: "" }
   customCaCert: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg==
 credentials:
   - origin: https://gitlab.company.com
@@ -101,6 +103,7 @@ tunnels = 3
 grace = 60
 healthListen = "[::]:9191"
 allowAddresses = ["127.0.0.1"]
+requestTimeout = 600
 customCaCert = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="
 
 [proxy]
@@ -109,6 +112,8 @@ httpsProxy = "http://user:pass\"word@proxy.company.com:3128"
 noProxy = "gitlab.company.com,.company.com,.svc,.cluster.local,10.0.0.0/8"
 
 [tunnel]
+clientCert = { file = "/etc/scm-agent/tunnel-tls.crt" }
+clientKey = { file = "/etc/scm-agent/tunnel-tls.key" }
 
 [tunnel.proxy]
 httpProxy = { file = "/etc/scm-agent/tunnel-httpProxy" }
@@ -116,6 +121,10 @@ httpsProxy = { file = "/etc/scm-agent/tunnel-httpsProxy" }
 
 [servers]
 customCaCert = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="
+
+[servers.proxy]
+httpProxy = ""
+httpsProxy = ""
 
 [[credential]]
 origin = "https://gitlab.company.com"
@@ -137,10 +146,12 @@ file = "/etc/scm-agent/credential-1"
 		"accessKey":         "gitproxy/accessKey",
 		"tunnel-httpProxy":  "way-out/httpProxy",
 		"tunnel-httpsProxy": "way-out/httpsProxy",
+		"tunnel-tls.crt":    "own/tls.crt",
+		"tunnel-tls.key":    "own/tls.key",
 		"credential-0":      "gitlab-token/token",
 		"credential-1":      "bitbucket/access",
 	})
-	equal(t, "log", pod.Containers[0].Env, []core.EnvVar{{Name: "RUST_LOG", Value: "debug"}})
+	equal(t, "log", pod.Containers[0].Env, []core.EnvVar{{Name: "SCM_AGENT_LOG", Value: "debug"}})
 	if made.budget != nil {
 		t.Error("a budget for one agent")
 	}

@@ -13,12 +13,15 @@ allowAddresses = {{ . | toJson }}
 {{- if .Values.dangerPlainHttp }}
 dangerPlainHttp = true
 {{- end }}
-{{- include "scm-agent.network" (dict "at" "" "values" .Values) }}
+{{- range $name, $value := $gitproxy.settings }}
+{{ $name }} = {{ $value | toJson }}
+{{- end }}
+{{- include "scm-agent.network" (dict "leg" "" "values" .Values) }}
 {{- range $leg := list "tunnel" "servers" }}
 {{- with get $.Values $leg }}
 
 [{{ $leg }}]
-{{- include "scm-agent.network" (dict "at" (print $leg ".") "values" .) }}
+{{- include "scm-agent.network" (dict "leg" $leg "values" .) }}
 {{- end }}
 {{- end }}
 {{- range $at, $credential := .Values.credentials }}
@@ -42,7 +45,7 @@ accessKey: {{ .Values.accessKey | trim | b64enc }}
 
 {{/* Says what is wrong, and what to do, before anything is installed. No message has a secret. */}}
 {{- define "scm-agent.check" -}}
-{{- $known := list "hub" "accessKey" "accessKeySecret" "allow" "allowAddresses" "proxy" "customCaCert" "tunnel" "servers" "credentials" "dangerPlainHttp" "gitproxy" "image" "networkPolicy" -}}
+{{- $known := list "hub" "accessKey" "accessKeySecret" "allow" "allowAddresses" "proxy" "customCaCert" "clientCertSecret" "tunnel" "servers" "credentials" "dangerPlainHttp" "gitproxy" "image" "networkPolicy" -}}
 {{- range $name := keys .Values | sortAlpha -}}
 {{- range $right := $known -}}
 {{- if and (ne $name $right) (eq (lower $name) (lower $right)) -}}

@@ -48,28 +48,33 @@ items:
     path: accessKey
 {{- end }}
 
-{{/* proxy.* and customCaCert of one leg, or of both: (dict "at" PREFIX "values" VALUES) */}}
+{{/* What a way to a server needs, of one leg or of both: (dict "leg" NAME "values" VALUES). An empty text is one for a leg: no proxy. */}}
 {{- define "scm-agent.network" -}}
 {{- $proxy := .values.proxy | default dict }}
+{{- $file := printf "/etc/scm-agent/%s" (.leg | empty | ternary "" (print .leg "-")) }}
 {{- with .values.customCaCert }}
-{{- if contains "-----BEGIN" . }}
-customCaCert = {{ . | toJson }}
-{{- else }}
-customCaCert = {{ regexReplaceAll "\\s" . "" | toJson }}
+customCaCert = {{ contains "-----BEGIN" . | ternary . (regexReplaceAll "\\s" . "") | toJson }}
 {{- end }}
+{{- if .values.clientCertSecret }}
+clientCert = { file = "{{ $file }}tls.crt" }
+clientKey = { file = "{{ $file }}tls.key" }
 {{- end }}
-{{- if or $proxy.existingSecret $proxy.httpProxy $proxy.httpsProxy $proxy.noProxy }}
-
-[{{ .at }}proxy]
+{{- $lines := list }}
 {{- range $name := list "httpProxy" "httpsProxy" }}
 {{- if $proxy.existingSecret }}
-{{ $name }} = { file = "/etc/scm-agent/{{ $.at | replace "." "-" }}{{ $name }}" }
-{{- else if get $proxy $name }}
-{{ $name }} = {{ get $proxy $name | toJson }}
+{{- $lines = append $lines (printf "%s = { file = \"%s%s\" }" $name $file $name) }}
+{{- else if or (get $proxy $name) (and $.leg (hasKey $proxy $name)) }}
+{{- $lines = append $lines (printf "%s = %s" $name (get $proxy $name | default "" | toJson)) }}
 {{- end }}
 {{- end }}
-{{- with $proxy.noProxy }}
-noProxy = {{ kindIs "slice" . | ternary (join "," .) . | toJson }}
+{{- if or $proxy.noProxy (and .leg (hasKey $proxy "noProxy")) }}
+{{- $lines = append $lines (printf "noProxy = %s" (kindIs "slice" $proxy.noProxy | ternary (join "," $proxy.noProxy) $proxy.noProxy | default "" | toJson)) }}
+{{- end }}
+{{- with $lines }}
+
+[{{ with $.leg }}{{ . }}.{{ end }}proxy]
+{{- range . }}
+{{ . }}
 {{- end }}
 {{- end }}
 {{- end }}

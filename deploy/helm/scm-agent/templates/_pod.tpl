@@ -40,14 +40,17 @@ volumes:
             {{- include "scm-agent.accessKey" . | nindent 12 }}
         {{- range $leg := list "" "tunnel" "servers" }}
         {{- $values := empty $leg | ternary $.Values (get $.Values $leg | default dict) }}
-        {{- with ($values.proxy | default dict).existingSecret }}
+        {{- $found := list (dict "secret" ($values.proxy | default dict).existingSecret "keys" (list "httpProxy" "httpsProxy")) }}
+        {{- range append $found (dict "secret" $values.clientCertSecret "keys" (list "tls.crt" "tls.key")) }}
+        {{- if .secret }}
         - secret:
-            name: {{ . }}
+            name: {{ .secret }}
             items:
-              {{- range $key := list "httpProxy" "httpsProxy" }}
+              {{- range $key := .keys }}
               - key: {{ $key }}
                 path: {{ with $leg }}{{ . }}-{{ end }}{{ $key }}
               {{- end }}
+        {{- end }}
         {{- end }}
         {{- end }}
         {{- range $at, $credential := .Values.credentials }}
