@@ -27,6 +27,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	core "k8s.io/api/core/v1"
 )
 
 // program is where scm-hub or scm-agent was built to.
@@ -94,9 +96,12 @@ type started struct {
 	log     *bytes.Buffer
 }
 
-func start(t *testing.T, name string, args ...string) started {
+func start(t *testing.T, name string, pod core.PodSpec, args ...string) started {
 	t.Helper()
 	command := exec.Command(program(t, name), args...)
+	for _, variable := range pod.Containers[0].Env {
+		command.Env = append(command.Environ(), variable.Name+"="+variable.Value)
+	}
 	log := &bytes.Buffer{}
 	command.Stderr = log
 	out, err := command.StdoutPipe()
@@ -172,12 +177,13 @@ agents: [{ name: acme, keys: ["`+hash("agent-key")+`"] }]
 services: [{ name: repairs, agents: [acme], keys: ["`+hash("service-key")+`"] }]
 minimumAgent: 0.1.0
 limits: { patience_s: 20 }
+log: debug
 `)
 	place(t, etc+"/scm-hub/hub.toml", hub.secret.Data["hub.toml"])
 	place(t, etc+"/scm-hub/tls/tls.crt", certificate)
 	place(t, etc+"/scm-hub/tls/tls.key", key)
-	args := below(etc, hub.deployment.Spec.Template.Spec.Containers[0].Args)
-	running := start(t, "scm-hub", append(args, "--listen", "127.0.0.1:0")...)
+	pod := hub.deployment.Spec.Template.Spec
+	running := start(t, "scm-hub", pod, append(below(etc, pod.Containers[0].Args), "--listen", "127.0.0.1:0")...)
 	url := running.ready["url"]
 
 	// What an operator asks before anything is installed.
@@ -195,14 +201,14 @@ accessKey: agent-key
 allow: ["`+server.URL+`=any"]
 allowAddresses: [127.0.0.1]
 customCaCert: `+base64.StdEncoding.EncodeToString(authority)+`
-gitproxy: { healthListen: "`+health+`" }
+gitproxy: { healthListen: "`+health+`", log: debug }
 credentials: [{ origin: "`+server.URL+`", secret: { name: token } }]
 `)
 	place(t, etc+"/scm-agent/agent.toml", []byte(below(etc, []string{string(agent.secret.Data["agent.toml"])})[0]))
 	place(t, etc+"/scm-agent/accessKey", agent.secret.Data["accessKey"])
 	place(t, etc+"/scm-agent/credential-0", []byte("canary-token\n"))
-	args = below(etc, agent.deployment.Spec.Template.Spec.Containers[0].Args)
-	dialled := start(t, "scm-agent", args...)
+	pod = agent.deployment.Spec.Template.Spec
+	dialled := start(t, "scm-agent", pod, below(etc, pod.Containers[0].Args)...)
 	equal(t, "agent", dialled.ready["agent"], "acme")
 
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
@@ -231,6 +237,7 @@ credentials: [{ origin: "`+server.URL+`", secret: { name: token } }]
 	dialled.stop(t)
 	running.stop(t)
 	for _, log := range []*bytes.Buffer{dialled.log, running.log} {
+		contains(t, log.String(), "DEBUG")
 		for _, secret := range []string{"agent-key", "service-key", "canary-token"} {
 			absent(t, "the log", log.String(), secret)
 		}
