@@ -211,6 +211,12 @@ credentials: [{ origin: "`+server.URL+`", secret: { name: token } }]
 	dialled := start(t, "scm-agent", pod, below(etc, pod.Containers[0].Args)...)
 	equal(t, "agent", dialled.ready["agent"], "acme")
 
+	// helm test.
+	check := exec.Command(program(t, "scm-agent"), below(etc, agent.check.Spec.Containers[0].Args)...)
+	if said, err := check.CombinedOutput(); err != nil {
+		t.Errorf("check: %v\n%s", err, said)
+	}
+
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
 		answer, err := http.Get("http://" + health + path)
 		if err != nil {
