@@ -101,6 +101,7 @@ struct Shared {
     queue: Duration,
     in_flight: AtomicUsize,
     draining: AtomicBool,
+    retiring: AtomicBool,
     stop: CancellationToken,
 }
 
@@ -131,6 +132,7 @@ impl Tunnel {
             queue: settings.queue,
             in_flight: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
+            retiring: AtomicBool::new(false),
             stop: CancellationToken::new(),
         });
         let this = Self { requests, shared: Arc::clone(&shared) };
@@ -221,6 +223,15 @@ impl Tunnel {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// Says that the agent will take nothing more here as soon as there is another one: better to go there.
+    pub(crate) fn retire(&self) {
+        self.shared.retiring.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_retiring(&self) -> bool {
+        self.shared.retiring.load(Ordering::Relaxed)
     }
 
     /// Ends it now, and all requests in it.

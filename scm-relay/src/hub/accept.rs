@@ -158,6 +158,7 @@ async fn retire(agent: &AgentName, id: u64, tunnel: &Tunnel, registry: &Registry
     let mut retire = Request::new(Body::empty());
     *retire.method_mut() = Method::POST;
     *retire.uri_mut() = control::uri(control::RETIRE);
+    tunnel.retire();
     let asked = tunnel.send(retire).await;
     tracing::info!(%agent, "a tunnel is old: another one takes its place");
     if asked.is_ok_and(|answer| answer.status().is_success()) {

@@ -148,7 +148,8 @@ impl Registry {
         Joined { registry: Arc::clone(self), name: name.clone(), id }
     }
 
-    /// The tunnel of `name` with the least in flight that takes work and is not `except`.
+    /// The tunnel of `name` with the least in flight that takes work and is not `except`; one that will go soon only where there
+    /// is no other.
     pub(crate) fn pick(&self, name: &AgentName, except: Option<u64>) -> Result<Member, Absent> {
         let refused = || self.refused().get(name).cloned().map(Absent::Refused);
         let agents = self.agents();
@@ -156,7 +157,7 @@ impl Registry {
         let usable = agent.members.iter().filter(|member| !member.tunnel.is_draining());
         usable
             .filter(|member| Some(member.id) != except)
-            .min_by_key(|member| member.tunnel.in_flight())
+            .min_by_key(|member| (member.tunnel.is_retiring(), member.tunnel.in_flight()))
             .cloned()
             .ok_or_else(|| refused().unwrap_or(Absent::Gone(agent.last_seen)))
     }
@@ -177,7 +178,8 @@ impl Registry {
         }
     }
 
-    /// As [`pick`](Self::pick), once there is one, up to `patience`.
+    /// As [`pick`](Self::pick), once there is one, up to `patience`. For a second try, one that will go soon is not good enough
+    /// while another may come.
     pub(crate) async fn wait(
         &self,
         name: &AgentName,
@@ -187,8 +189,9 @@ impl Registry {
         let mut arrivals = self.arrivals.subscribe();
         let found = async {
             loop {
-                if let Ok(member) = self.pick(name, except) {
-                    return member;
+                match self.pick(name, except) {
+                    Ok(member) if except.is_none() || !member.tunnel.is_retiring() => return member,
+                    _ => {}
                 }
                 if arrivals.changed().await.is_err() {
                     std::future::pending::<()>().await;
