@@ -10,6 +10,7 @@
 mod clock;
 pub mod program;
 pub mod socket;
+pub mod wire;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
