@@ -148,15 +148,15 @@ impl Registry {
         Joined { registry: Arc::clone(self), name: name.clone(), id }
     }
 
-    /// The tunnel of `name` with the least in flight that takes work and is not `except`; one that will go soon only where there
-    /// is no other.
-    pub(crate) fn pick(&self, name: &AgentName, except: Option<u64>) -> Result<Member, Absent> {
+    /// The tunnel of `name` with the least in flight that takes work and is not among `except`; one that will go soon only where
+    /// there is no other.
+    pub(crate) fn pick(&self, name: &AgentName, except: &[u64]) -> Result<Member, Absent> {
         let refused = || self.refused().get(name).cloned().map(Absent::Refused);
         let agents = self.agents();
         let agent = agents.get(name).ok_or_else(|| refused().unwrap_or(Absent::NeverSeen))?;
         let usable = agent.members.iter().filter(|member| !member.tunnel.is_draining());
         usable
-            .filter(|member| Some(member.id) != except)
+            .filter(|member| !except.contains(&member.id))
             .min_by_key(|member| (member.tunnel.is_retiring(), member.tunnel.in_flight()))
             .cloned()
             .ok_or_else(|| refused().unwrap_or(Absent::Gone(agent.last_seen)))
@@ -183,7 +183,7 @@ impl Registry {
     pub(crate) async fn wait(
         &self,
         name: &AgentName,
-        except: Option<u64>,
+        except: &[u64],
         patience: Duration,
     ) -> Result<Member, Absent> {
         let mut arrivals = self.arrivals.subscribe();

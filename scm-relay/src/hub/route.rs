@@ -8,7 +8,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri, request};
 use scm_core::{Body, Code, Delivery, ErrorKind, TransportError};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::Inner;
@@ -97,7 +97,7 @@ impl Inner {
             small_enough(&head)?;
             let body = exchange.upload(body)?;
             let place = self.place(agent).await?;
-            let first = self.registry.wait(agent, None, self.settings.patience).await;
+            let first = self.registry.wait(agent, &[], self.settings.patience).await;
             let first = first.map_err(|absent| offline(agent, absent))?;
             let answer = exchange.head(self.pass(agent, first, head, body, &mut attempts)).await?;
             Ok((place, answer))
@@ -116,7 +116,7 @@ impl Inner {
         match timeout(self.settings.patience, places.acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             _ => {
-                self.registry.pick(agent, None).map_err(|absent| offline(agent, absent))?;
+                self.registry.pick(agent, &[]).map_err(|absent| offline(agent, absent))?;
                 let message = format!(
                     "the agent {agent} has {} requests in flight, which is as many as it may have",
                     self.settings.in_flight
@@ -126,7 +126,8 @@ impl Inner {
         }
     }
 
-    /// Through a tunnel. What is provably not sent, or can do no harm, takes a second tunnel where the first one fails, once.
+    /// Through a tunnel. What is provably not sent takes another one where the first one fails, and one more, as long as there is
+    /// patience: an agent that goes takes all its tunnels with it. What can do no harm is sent again, once.
     async fn pass(
         &self,
         agent: &AgentName,
@@ -135,46 +136,42 @@ impl Inner {
         mut body: Body,
         attempts: &mut u8,
     ) -> Result<Response<Body>, TransportError> {
+        let mut member = first;
+        let harmless = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&head.method);
+        let mut tried = Vec::new();
+        let mut end = None;
+        // After this one the server may have acted, whatever the next tunnel says.
+        let mut unknown = None;
         *attempts = 1;
-        let again = body.try_clone().map(|copy| std::mem::replace(&mut body, copy));
-        let error = match first.tunnel.send(Request::from_parts(head.clone(), body)).await {
-            Ok(answer) => return Ok(cleaned(answer)),
-            Err(error) => error,
-        };
-        let Some((second, body)) = self.second(agent, &first, &head.method, &error, again).await else {
-            return Err(error);
-        };
-        *attempts = 2;
-        match second.tunnel.send(Request::from_parts(head, body)).await {
-            Ok(answer) => {
-                let mut answer = cleaned(answer);
-                answer.headers_mut().insert(ATTEMPTS, HeaderValue::from_static("2"));
-                Ok(answer)
+        loop {
+            let again = body.try_clone().map(|copy| std::mem::replace(&mut body, copy));
+            let error = match member.tunnel.send(Request::from_parts(head.clone(), body)).await {
+                Ok(answer) => return Ok(cleaned(answer, *attempts)),
+                Err(error) => error,
+            };
+            tried.push(member.id);
+            // Those with a code are the agent's word about a server.
+            let of_tunnel = error.kind() == ErrorKind::Relay && error.code().is_none();
+            let not_sent = error.delivery() == Delivery::NotSent;
+            let may_go_again = of_tunnel && (not_sent || harmless && unknown.is_none());
+            let error = if not_sent { unknown.take().unwrap_or(error) } else { error };
+            let end = *end.get_or_insert_with(|| Instant::now() + self.settings.patience);
+            let next = match again.filter(|body| may_go_again && body.is_replayable()) {
+                Some(body) => {
+                    self.registry.wait(agent, &tried, end - Instant::now()).await.ok().zip(Some(body))
+                }
+                None => None,
+            };
+            let Some((next, next_body)) = next.filter(|_| Instant::now() < end) else {
+                let more = *attempts > 1;
+                return Err(if more { error.with_detail("hub_attempts", "2") } else { error });
+            };
+            (member, body) = (next, next_body);
+            if error.delivery() != Delivery::NotSent {
+                *attempts = 2;
+                unknown = Some(error);
             }
-            Err(error) => Err(error.with_detail("hub_attempts", "2")),
         }
-    }
-
-    /// Another tunnel, where the request may take one.
-    async fn second(
-        &self,
-        agent: &AgentName,
-        first: &Member,
-        method: &Method,
-        error: &TransportError,
-        body: Option<Body>,
-    ) -> Option<(Member, Body)> {
-        // Those with a code are the agent's word about a server.
-        if error.kind() != ErrorKind::Relay || error.code().is_some() {
-            return None;
-        }
-        let harmless = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
-        if error.delivery() != Delivery::NotSent && !harmless {
-            return None;
-        }
-        let body = body.filter(Body::is_replayable)?;
-        let second = self.registry.wait(agent, Some(first.id), self.settings.patience).await.ok()?;
-        Some((second, body))
     }
 }
 
@@ -191,8 +188,11 @@ fn small_enough(head: &request::Parts) -> Result<(), TransportError> {
 }
 
 /// The answer without what only hub and agent may say.
-fn cleaned(mut answer: Response<Body>) -> Response<Body> {
+fn cleaned(mut answer: Response<Body>, attempts: u8) -> Response<Body> {
     fault::strip(answer.headers_mut());
+    if attempts > 1 {
+        answer.headers_mut().insert(ATTEMPTS, u16::from(attempts).into());
+    }
     answer
 }
 
