@@ -65,6 +65,18 @@ conformance *args:
 matrix:
     SCM_MATRIX=whole cargo test -p scm-client --test it matrix -- --nocapture --test-threads 1
 
+# Agents that are killed and stopped at random under mixed load, for ten minutes or SOAK_SECONDS
+soak:
+    SOAK_SECONDS="${SOAK_SECONDS:-600}" cargo test --release -p scm-relay --test it fault_soak -- --nocapture
+
+# A clone of 1 GiB through hub and agent: same ids, little memory
+big-clone megabytes="1100":
+    CLONE_MB={{ megabytes }} cargo test --release -p scm-relay --test it large_clone -- --nocapture
+
+# What thousands of idle agents cost a hub
+idle-agents count="4000":
+    ulimit -n "$(ulimit -Hn)"; IDLE_AGENTS={{ count }} IDLE_SECONDS=60 cargo test --release -p scm-relay --test it idle_agent -- --nocapture
+
 # The clients that others wrote, for the tests that let them work against the simulator
 peers:
     .ci/peers

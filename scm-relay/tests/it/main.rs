@@ -1,6 +1,7 @@
 //! Tests of the agent route from outside: one binary, for link time.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a run of the suite shows what was skipped, and why")]
 
 mod agent_check;
 mod agent_faults;
@@ -8,6 +9,12 @@ mod agent_program;
 mod agent_reach;
 mod agent_tunnel;
 mod agent_world;
+mod fault_input;
+mod fault_kill;
+mod fault_size;
+mod fault_soak;
+mod fault_tunnel;
+mod fault_world;
 mod gitlab;
 mod http;
 mod hub_faults;
