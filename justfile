@@ -64,6 +64,7 @@ conformance *args:
 # The conformance suite on every cell of product × route × path
 matrix:
     SCM_MATRIX=whole cargo test -p scm-client --test it matrix -- --nocapture --test-threads 1
+    SCM_MATRIX=whole cargo test -p scm-relay --test it matrix -- --nocapture --test-threads 1
 
 # Agents that are killed and stopped at random under mixed load, for ten minutes or SOAK_SECONDS
 soak:

@@ -1,43 +1,11 @@
-//! The main job over the agent route: a provider held to the conformance suite, and a real git.
+//! A real git through hub and agent.
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::Arc;
 
-use scm_core::{Scm, StaticCredential};
-use scm_gitlab::{GitLab, GitLabConfig};
-use scm_testkit::conformance::{GitLabFixture, RunOptions, run};
-use scm_testkit::sim::gitlab::{
-    GitLabSim, GitLabSimBuilder, ProjectSpec, Protection, Role, TokenKind, TokenSpec,
-};
+use scm_testkit::sim::gitlab::{GitLabSim, ProjectSpec, Protection, Role, TokenKind, TokenSpec};
 
 use crate::world::{SERVICE_KEY, World};
-
-/// The whole suite through hub and agent: the preset allows all that the provider does.
-async fn suite(builder: GitLabSimBuilder) {
-    let world = World::new().await;
-    let sim = Arc::new(builder.start().await.unwrap());
-    let _agent = world.agent(&[&format!("{}=gitlab", sim.url())]);
-    let transport = world.transport();
-    let connect = move |url: &str, token| -> scm_core::Result<Arc<dyn Scm>> {
-        let config = GitLabConfig::new(url, Arc::new(StaticCredential::token(token)))?;
-        Ok(Arc::new(GitLab::new(config, transport.clone())?))
-    };
-    let fixture = Arc::new(GitLabFixture::new(Arc::clone(&sim), connect).unwrap());
-    let report = run(fixture.scm(), fixture, &RunOptions::new()).await;
-    assert!(report.is_ok(), "{:#?}", report.unexpected().collect::<Vec<_>>());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_suite_passes_at_the_root() {
-    suite(GitLabSim::builder()).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_suite_passes_under_a_context_path() {
-    let sim = GitLabSim::builder().context_path("/gitlab").external_url("https://gitlab.example.com/gitlab");
-    suite(sim).await;
-}
 
 async fn git(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new("git");
