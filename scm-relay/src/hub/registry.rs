@@ -190,7 +190,7 @@ impl Registry {
         let found = async {
             loop {
                 match self.pick(name, except) {
-                    Ok(member) if except.is_none() || !member.tunnel.is_retiring() => return member,
+                    Ok(member) if except.is_empty() || !member.tunnel.is_retiring() => return member,
                     _ => {}
                 }
                 if arrivals.changed().await.is_err() {

@@ -30,8 +30,15 @@ enum HubAt {
 /// A hub with an agent, for as long as this.
 enum Way {
     /// TLS from the agent to the hub.
-    InProcess { hub: TlsHub, agent: Program, _files: Files },
-    StandAlone { hub: HubProcess, _agent: Process },
+    InProcess {
+        hub: Box<TlsHub>,
+        agent: Program,
+        _files: Files,
+    },
+    StandAlone {
+        hub: Box<HubProcess>,
+        _agent: Process,
+    },
 }
 
 impl Way {
@@ -41,12 +48,12 @@ impl Way {
                 let (hub, files) = (TlsHub::start().await, Files::new());
                 let mut agent = Program::run(&hub, &files, &["--allow", allow]);
                 agent.ready().await;
-                Self::InProcess { hub, agent, _files: files }
+                Self::InProcess { hub: Box::new(hub), agent, _files: files }
             }
             HubAt::StandAlone => {
                 let hub = HubProcess::start("").await;
                 let agent = hub.agent(&[allow]).await;
-                Self::StandAlone { hub, _agent: agent }
+                Self::StandAlone { hub: Box::new(hub), _agent: agent }
             }
         }
     }

@@ -74,7 +74,7 @@ async fn a_tunnel_that_is_to_retire_has_a_successor_before_it_takes_nothing_more
     while server.requests().is_empty() {
         moment().await;
     }
-    let old = hub.0.registry.pick(&acme, None).unwrap();
+    let old = hub.0.registry.pick(&acme, &[]).unwrap();
     let mut retire = Request::new(Body::empty());
     *retire.method_mut() = Method::POST;
     *retire.uri_mut() = control::uri(control::RETIRE);
@@ -91,6 +91,6 @@ async fn a_tunnel_that_is_to_retire_has_a_successor_before_it_takes_nothing_more
     while health.tunnels() != 1 || hub.agents()[0].tunnels != 1 {
         moment().await;
     }
-    assert_ne!(hub.0.registry.pick(&acme, None).unwrap().id, old.id);
+    assert_ne!(hub.0.registry.pick(&acme, &[]).unwrap().id, old.id);
     running.abort();
 }
