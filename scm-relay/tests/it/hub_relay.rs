@@ -236,7 +236,10 @@ async fn the_hub_lists_the_agents_that_a_key_may_use() {
     let (status, text) = ask(SERVICE_KEY).await;
     assert_eq!(
         (status, text.trim()),
-        (200, r#"[{"name":"acme","tunnels":0,"in_flight":0,"since":null,"last_seen":null,"versions":[]}]"#)
+        (
+            200,
+            r#"[{"name":"acme","tunnels":0,"in_flight":0,"since":null,"last_seen":null,"versions":[],"refused":null}]"#
+        )
     );
     let _agent = world.agent(&["http://git.test=any"]);
     world.tunnels(2).await;

@@ -76,6 +76,7 @@ fn table(agents: &[AgentStatus]) -> Table {
     for agent in agents {
         let (state, color) = match (agent.tunnels, agent.last_seen) {
             (1.., _) => ("connected", Color::Green),
+            (0, _) if agent.refused.is_some() => ("too old", Color::Red),
             (0, Some(_)) => ("offline", Color::Red),
             (0, None) => ("never seen", Color::Yellow),
         };
