@@ -33,7 +33,7 @@ pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
 }
 
-pub(crate) async fn until(what: &str, condition: impl Fn() -> bool + Send) {
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool + Send + Sync) {
     let met = async {
         while !condition() {
             sleep(Duration::from_millis(2)).await;
