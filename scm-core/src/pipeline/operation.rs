@@ -180,7 +180,7 @@ impl Operation {
             };
             let credential = shared.dialect.auth().shape(credential);
             self.pipeline.note_credential(&credential);
-            let tried = self.one_try(&request, body, &credential, shape, attempt).await;
+            let tried = self.one_try(&request, body, &credential, shape, &mut attempt).await;
             drop(permit);
             let error = match tried {
                 Ok(done) => {
@@ -234,14 +234,14 @@ impl Operation {
         }
     }
 
-    /// One try, with the redirects it may follow.
+    /// One try, with the redirects it may follow. A hub on the way that has tried twice is counted in `attempt`.
     async fn one_try(
         &self,
         request: &ApiRequest,
         body: Body,
         credential: &Credential,
         shape: Shape,
-        attempt: u32,
+        attempt: &mut u32,
     ) -> Result<(http::response::Parts, Body)> {
         let shared = &self.pipeline.shared;
         let mut url = request.url(&shared.config.base)?;
@@ -261,13 +261,16 @@ impl Operation {
                 out.headers_mut().insert(HeaderName::from_static("x-correlation-id"), value);
             }
             // A server that leads to a path with the secret in it must not bring it into the log.
-            let span = trace::try_span(&request.method, &url, &credential.redact(url.path()), attempt);
+            let span = trace::try_span(&request.method, &url, &credential.redact(url.path()), *attempt);
             self.fate().now = Delivery::Unknown;
             let sent = shared.config.transport.send(out).instrument(span.clone()).await;
             let (parts, answer) = match sent {
                 Ok(response) => response.into_parts(),
                 Err(error) => {
                     trace::failed(&span, &error);
+                    let by_hub =
+                        error.details().get("hub_attempts").and_then(|tries| tries.parse::<u32>().ok());
+                    *attempt = attempt.saturating_add(by_hub.unwrap_or(1).saturating_sub(1));
                     return Err(error.into());
                 }
             };

@@ -17,7 +17,7 @@ use self::fake::*;
 use super::*;
 use crate::credential::{CallbackCredential, StaticCredential};
 use crate::error::{Delivery, ErrorKind};
-use crate::transport::Body;
+use crate::transport::{Body, TransportError};
 
 #[tokio::test(start_paused = true)]
 async fn what_may_be_repeated_is_and_what_may_not_is_not() {
@@ -41,6 +41,20 @@ async fn what_may_be_repeated_is_and_what_may_not_is_not() {
         let answer = operation.send(request).await;
         assert_eq!(fake.count(), tries, "{shown}");
         assert_eq!(answer.is_ok(), tries == 2, "{shown}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_hub_has_sent_twice_counts_twice() {
+    let lost = |tries: &str| {
+        let error = TransportError::new(ErrorKind::Relay, Delivery::Unknown, "the tunnel broke");
+        Answer::Error(error.with_retryable(true).with_detail("hub_attempts", tries))
+    };
+    // Of five tries.
+    for (by_hub, requests) in [("1", 5), ("2", 3), ("9", 1), ("4294967295", 1), ("x", 5)] {
+        let (pipeline, fake) = pipeline((0..6).map(|_| lost(by_hub)).collect());
+        assert_eq!(pipeline.operation("op").send(get()).await.unwrap_err().kind(), ErrorKind::Relay);
+        assert_eq!(fake.count(), requests, "{by_hub}");
     }
 }
 
