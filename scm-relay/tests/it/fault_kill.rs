@@ -6,13 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future};
 use scm_core::{Body, Code, Delivery, ErrorKind, TransportError};
-use scm_testkit::fault::socket::{Script, ScriptedServer};
+use scm_testkit::fault::socket::{self, Script, ScriptedServer};
 use scm_testkit::fault::wire::{Line, Wire};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::fault_world::{HOURS, HubProcess, Mute, fed, request, soon, until};
+use crate::world::SERVICE_KEY;
 
 type Sent = JoinHandle<Result<http::Response<Body>, TransportError>>;
 
@@ -85,11 +87,9 @@ async fn callers_of_a_killed_hub_hear_of_it_and_its_agents_come_to_the_next_one(
 #[tokio::test]
 async fn an_answer_whose_tunnel_is_cut_is_never_a_short_one() {
     const WHOLE: usize = 100_000_000;
-    let lengths = [Some(WHOLE), None];
-    for length in lengths {
-        let server = scm_testkit::fault::socket::serve(move |mut stream| async move {
-            use tokio::io::AsyncWriteExt as _;
-            scm_testkit::fault::socket::head(&mut stream).await;
+    for length in [Some(WHOLE), None] {
+        let server = socket::serve(move |mut stream| async move {
+            socket::head(&mut stream).await;
             let length =
                 length.map_or("Connection: close".to_owned(), |length| format!("Content-Length: {length}"));
             let head = format!("HTTP/1.1 200 OK\r\n{length}\r\n\r\n");
@@ -122,12 +122,12 @@ async fn an_answer_whose_tunnel_is_cut_is_never_a_short_one() {
         wire.turn(.., Line::Open);
         hub.tunnels(2).await;
         let cut = wire.connections();
-        let mut stream = tokio::net::TcpStream::connect(hub.address()).await.unwrap();
+        let mut stream = TcpStream::connect(hub.address()).await.unwrap();
         let head = format!(
             "GET /v1/agents/acme/http/{server}/ HTTP/1.1\r\nHost: h\r\nScm-Hub-Key: {}\r\nConnection: close\r\n\r\n",
-            crate::world::SERVICE_KEY
+            SERVICE_KEY
         );
-        tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
         let mut seen = Vec::new();
         while seen.len() < WHOLE / 4 {
             assert_ne!(soon("a piece", stream.read_buf(&mut seen)).await.unwrap(), 0);

@@ -217,6 +217,18 @@ impl Tally {
             }
         }
     }
+
+    /// A line for each way in which requests ended, and how long small ones took.
+    fn table(&self) -> String {
+        let ends = self.ends.lock().unwrap();
+        let mut lines: Vec<_> =
+            ends.iter().map(|((what, how), count)| format!("{count:>9} {what:<9} {how}")).collect();
+        let mut small = self.small.lock().unwrap().clone();
+        small.sort_unstable();
+        let at = |part: usize| small.get(small.len() * part / 100).copied().unwrap_or_default();
+        lines.push(format!("small requests: p50 {} µs, p99 {} µs", at(50), at(99)));
+        lines.join("\n")
+    }
 }
 
 /// Two agents that are killed or stopped, and started again; the third is only watched.
@@ -310,7 +322,14 @@ async fn nothing_is_lost_runs_twice_or_grows() {
     let runs = server.runs.lock().unwrap();
     let twice: Vec<_> =
         runs.iter().filter(|(_, count)| **count > 1).map(|(number, _)| Errand::of(*number)).collect();
-    tally.print(length, ends, twice.len());
+    println!(
+        "{} requests in {length:?}; agents killed: {}, stopped: {}; reads that ran twice: {}",
+        tally.sent.load(Ordering::Relaxed),
+        ends[0],
+        ends[1],
+        twice.len()
+    );
+    println!("{}", tally.table());
     println!(
         "hub: largest memory of each quarter {memory:?} KiB, peak {} KiB, descriptors {}",
         hub.process.memory().peak,
@@ -337,20 +356,4 @@ async fn nothing_is_lost_runs_twice_or_grows() {
         assert!(late <= early + GROWTH, "from {early} to {late} KiB");
     }
     assert!(ends[0] > 0 && tally.answered.lock().unwrap().len() > 100);
-}
-
-impl Tally {
-    fn print(&self, length: Duration, [killed, stopped]: [u32; 2], twice: usize) {
-        let sent = self.sent.load(Ordering::Relaxed);
-        println!(
-            "{sent} requests in {length:?}; agents killed: {killed}, stopped: {stopped}; reads that ran twice: {twice}"
-        );
-        for ((what, how), count) in self.ends.lock().unwrap().iter() {
-            println!("{count:>9} {what:<9} {how}");
-        }
-        let mut small = self.small.lock().unwrap().clone();
-        small.sort_unstable();
-        let at = |part: usize| small.get(small.len() * part / 100).copied().unwrap_or_default();
-        println!("small requests: p50 {} µs, p99 {} µs", at(50), at(99));
-    }
 }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use crate::fault_world::{HOURS, HubProcess, request, soon, until};
+use crate::fault_world::{HOURS, HubProcess, Process, request, soon, until};
 
 async fn quick() -> ScriptedServer {
     ScriptedServer::start([Script::new().request().json(200, "\"quick\"")]).await.unwrap()
@@ -105,7 +105,7 @@ async fn tunnels_that_a_proxy_cuts_come_back_and_only_what_was_in_them_is_lost()
     assert!((1..=sent).contains(&server.requests().len()));
 }
 
-async fn agent_behind(hub: &HubProcess, proxy: &str, server: &ScriptedServer) -> crate::fault_world::Process {
+async fn agent_behind(hub: &HubProcess, proxy: &str, server: &ScriptedServer) -> Process {
     let servers = server.address().to_string();
     hub.agent_named(
         "http://hub.test",
