@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future};
-use scm_core::{Body, Code, Delivery, ErrorKind, TransportError};
+use scm_core::{Body, Code, Delivery, ErrorKind, Transport, TransportError};
 use scm_testkit::fault::socket::{self, Script, ScriptedServer};
 use scm_testkit::fault::wire::{Line, Wire};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,7 +19,11 @@ use crate::world::SERVICE_KEY;
 type Sent = JoinHandle<Result<http::Response<Body>, TransportError>>;
 
 fn send(hub: &HubProcess, method: &str, url: &str, body: impl Into<Body>) -> Sent {
-    let (transport, request) = (hub.transport(), request(method, url, body));
+    send_over(&hub.transport(), method, url, body)
+}
+
+fn send_over(transport: &Transport, method: &str, url: &str, body: impl Into<Body>) -> Sent {
+    let (transport, request) = (transport.clone(), request(method, url, body));
     tokio::spawn(async move { transport.send(request).await })
 }
 
@@ -158,7 +162,8 @@ async fn an_agent_that_is_stopped_loses_nothing_and_the_other_one_takes_what_is_
     hub.tunnels(4).await;
     first.terminate().await;
     // From the signal on, not only from when the agent has said that it goes.
-    let quick = (0..40).map(|_| send(&hub, "POST", &server.url(), "x".to_owned()));
+    let transport = hub.transport();
+    let quick = (0..40).map(|_| send_over(&transport, "POST", &server.url(), "x".to_owned()));
     for sent in future::join_all(quick).await {
         assert_eq!(sent.unwrap().unwrap().into_body().collect(100).await.unwrap(), "\"quick\"");
     }
@@ -217,9 +222,12 @@ async fn a_thousand_callers_that_go_away_end_what_was_done_for_them() {
     let hub = HubProcess::start(HOURS).await;
     let agent = hub.agent(&[&format!("{}=any", server.url())]).await;
     hub.tunnels(2).await;
+    let transport = hub.transport();
     for round in 1..=5 {
         let sent: Vec<_> = (0..200)
-            .map(|n| send(&hub, ["GET", "POST"][n % 2], &server.url(), ["", "x"][n % 2].to_owned()))
+            .map(|n| {
+                send_over(&transport, ["GET", "POST"][n % 2], &server.url(), ["", "x"][n % 2].to_owned())
+            })
             .collect();
         until("200 requests in flight", || server.requests().len() == round * 200).await;
         sent.iter().for_each(JoinHandle::abort);
