@@ -45,7 +45,7 @@ pub(crate) struct Route {
     /// direct, proxy, or refused for a URL without a valid host.
     #[arg(long)]
     stdin: bool,
-    /// What is to be reached, with its scheme, such as https://gitlab.company.com.
+    /// What is to be reached, with its scheme, such as `https://gitlab.company.com`.
     #[arg(required_unless_present = "stdin", conflicts_with = "stdin")]
     url: Vec<String>,
 }
