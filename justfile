@@ -98,3 +98,8 @@ bench:
 # Commits in large repositories, in pairs with the git program
 bench-commits:
     cargo bench -p benches --bench commits
+
+# The agent route, in pairs with direct connections, nginx and relays that others wrote, about five minutes
+bench-relay:
+    .ci/rivals
+    cargo bench -p benches --bench relay

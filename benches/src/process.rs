@@ -59,6 +59,12 @@ impl Process {
         Ok((answer, Cost { wall, processor }))
     }
 
+    /// The most memory that it has used so far, in MiB, where the system tells.
+    #[must_use]
+    pub fn peak(&self) -> Option<f64> {
+        peak(self.child.id())
+    }
+
     /// Processor time of all its threads so far, where the system tells.
     fn processor_time(&self) -> Option<Duration> {
         let mut sum = Duration::ZERO;
@@ -76,6 +82,14 @@ impl Drop for Process {
         // It was told to stop; how it ended no longer matters.
         let _ = self.child.wait();
     }
+}
+
+/// The most memory that the process of this number has used so far, in MiB, where the system tells.
+#[must_use]
+pub fn peak(process: u32) -> Option<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(peak.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)
 }
 
 /// What one answer took.
