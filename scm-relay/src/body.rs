@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::Fuse;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue};
 use scm_core::{Body, Delivery, ErrorKind, TransportError};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::fault::Fault;
@@ -255,12 +255,25 @@ pub(crate) enum Unsent {
     Refused,
 }
 
+/// `body` with its first piece there, if it is a small one and does not take long: it then shares a message with its head.
+pub(crate) async fn begun(mut body: Body) -> Body {
+    let length = body.length();
+    if body.as_bytes().is_some() || length.is_some_and(|length| length > FULL as u64) {
+        return body;
+    }
+    match timeout(COMPANY, body.next()).await {
+        Ok(Some(first)) => Body::stream(stream::iter([first]).chain(body), length),
+        Ok(None) => Body::stream(stream::empty(), length),
+        Err(_) => body,
+    }
+}
+
 /// Sends `body` to its end. Whoever drops the future early has to reset the stream.
 pub(crate) async fn send(stream: &mut SendStream<Bytes>, body: Body) -> Result<(), Unsent> {
     let whole = body.length();
     let mut body = body.fuse();
     let mut sent = 0;
-    while let Some(chunk) = next(stream, &mut body).await? {
+    while let Some(chunk) = next(stream, &mut body, whole.map(|whole| whole.saturating_sub(sent))).await? {
         sent += chunk.len() as u64;
         // Where the length is known, the last piece says so itself.
         write(stream, chunk, whole == Some(sent)).await?;
@@ -275,8 +288,12 @@ pub(crate) async fn send(stream: &mut SendStream<Bytes>, body: Body) -> Result<(
     stream.send_data(Bytes::new(), true).map_err(|_| Unsent::Refused)
 }
 
-/// The next piece that is worth a frame.
-async fn next(stream: &mut SendStream<Bytes>, body: &mut Fuse<Body>) -> Result<Option<Bytes>, Unsent> {
+/// The next piece that is worth a frame. `left` is what is still to come, where that is known: nothing joins the last piece.
+async fn next(
+    stream: &mut SendStream<Bytes>,
+    body: &mut Fuse<Body>,
+    left: Option<u64>,
+) -> Result<Option<Bytes>, Unsent> {
     let mut poll = async || {
         poll_fn(|cx| {
             if stream.poll_reset(cx).is_ready() {
@@ -294,12 +311,13 @@ async fn next(stream: &mut SendStream<Bytes>, body: &mut Fuse<Body>) -> Result<O
             Some(chunk) => break chunk,
         }
     };
-    if first.len() >= SMALL {
+    let enough = usize::try_from(left.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    if first.len() >= enough.min(SMALL) {
         return Ok(Some(first));
     }
     let mut all = BytesMut::from(first);
     let end = Instant::now() + COMPANY;
-    while all.len() < FULL {
+    while all.len() < enough.min(FULL) {
         match timeout_at(end, poll()).await {
             Ok(Some(Ok(chunk))) => all.extend_from_slice(&chunk),
             Ok(Some(Err(error))) => return Err(error),

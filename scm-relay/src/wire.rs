@@ -1,12 +1,12 @@
 //! WebSocket as a byte stream: what proxies and load balancers see of a tunnel.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::{Sink as _, Stream as _};
 use sha1::{Digest as _, Sha1};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 pub(crate) const SUBPROTOCOL: &str = "scm-relay.h2.v1";
 
 /// Longest message: a heartbeat waits for no more than this.
-const MESSAGE: usize = 32 * 1024;
+pub(crate) const MESSAGE: usize = 32 * 1024;
 
 /// Longest message that is taken: some other version may write longer ones.
 const LONGEST: usize = 1024 * 1024;
@@ -84,12 +84,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocketIo<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocketIo<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    /// A frame and its head are one message.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(into_io)?;
-        let length = bytes.len().min(MESSAGE);
-        let message = Message::Binary(Bytes::copy_from_slice(&bytes[..length]));
+        let length = slices.iter().map(|slice| slice.len()).sum::<usize>().min(MESSAGE);
+        let mut message = BytesMut::with_capacity(length);
+        for slice in slices {
+            message.extend_from_slice(&slice[..slice.len().min(length - message.len())]);
+        }
+        let message = Message::Binary(message.freeze());
         Pin::new(&mut self.socket).start_send(message).map_err(into_io)?;
         Poll::Ready(Ok(length))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -178,6 +195,17 @@ mod tests {
             lengths.push(agent.next().await.unwrap().unwrap().into_data().len());
         }
         assert_eq!(lengths, [32_768, 32_768, 32_768, 1_696]);
+    }
+
+    #[tokio::test]
+    async fn what_is_written_together_is_one_message() {
+        let (mut agent, mut hub) = raw_agent().await;
+        let payload = [7; MESSAGE];
+        let slices = [&b"head"[..], &[], &payload].map(IoSlice::new);
+        assert_eq!(hub.write_vectored(&slices).await.unwrap(), MESSAGE);
+        hub.flush().await.unwrap();
+        let message = agent.next().await.unwrap().unwrap().into_data();
+        assert!(message.len() == MESSAGE && message.starts_with(b"head\x07") && message.ends_with(&[7]));
     }
 
     #[tokio::test]
