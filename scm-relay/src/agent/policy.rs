@@ -124,24 +124,23 @@ impl Policy {
         if let Some(name) = smuggled_parameter(query) {
             return Err(Denied::Parameter(name));
         }
-        let mut denied = Denied::Rule(method.clone(), origin.clone());
+        let mut denied = None;
         for entry in self.allowed.iter().filter(|entry| entry.place.origin == origin) {
             let Some(path) = path.strip_prefix(entry.place.root.as_slice()) else { continue };
             let Some((grant, rule)) = presets::matching(entry.preset, method, path, query) else { continue };
             if entry.preset != Preset::Any && !bare && is_form(headers) {
-                denied = Denied::Form;
+                denied = Some(Denied::Form);
             } else if entry.grants(grant) {
                 return Ok(Allowed { entry, grant, rule });
             } else {
-                denied = Denied::Grant { grant, entry: entry.to_string() };
+                denied = Some(Denied::Grant { grant, entry: entry.to_string() });
             }
         }
-        match denied {
-            Denied::Rule(..) if path.iter().any(|segment| segment.twice) => {
-                Err(Denied::Path("is encoded twice"))
-            }
-            denied => Err(denied),
-        }
+        Err(match denied {
+            Some(denied) => denied,
+            None if path.iter().any(|segment| segment.twice) => Denied::Path("is encoded twice"),
+            None => Denied::Rule(method.clone(), origin),
+        })
     }
 
     /// Is anything allowed on the server of `url`?
