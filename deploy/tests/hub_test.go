@@ -88,7 +88,7 @@ keys = ["`+hash+`"]
 	equal(t, "clients' CA", files(pod)["tls/clients.crt"], "hub-tls/ca.crt")
 	equal(t, "readiness", pod.Containers[0].ReadinessProbe.TCPSocket.Port, intstr.FromString("hub"))
 	equal(t, "metrics", pod.Containers[0].Ports[1].ContainerPort, 9090)
-	equal(t, "log", pod.Containers[0].Env, []core.EnvVar{{Name: "RUST_LOG", Value: "debug"}})
+	equal(t, "log", pod.Containers[0].Env, []core.EnvVar{{Name: "SCM_HUB_LOG", Value: "debug"}})
 	equal(t, "type", made.service.Spec.Type, core.ServiceTypeLoadBalancer)
 	equal(t, "port", made.service.Spec.Ports[0].Port, 8443)
 	equal(t, "budget", *made.budget.Spec.MinAvailable, intstr.FromInt32(1))

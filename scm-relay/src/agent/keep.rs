@@ -59,7 +59,7 @@ impl Keeper {
                             let wait = pace.next();
                             if !self.drain.is_cancelled() {
                                 tracing::warn!(
-                                    ?over,
+                                    reason = over.as_str(),
                                     ?wait,
                                     "a tunnel to the hub is lost: the next one is opened"
                                 );

@@ -120,11 +120,11 @@ async fn welcome(hub: Weak<Inner>, agent: AgentName, key: KeyHash, upgrade: hype
         over = work => Some(over),
         () = stay => None,
     };
+    let reason = over.map_or("not taken", Over::as_str);
     if let Some(hub) = hub.upgrade() {
-        let reason = over.map_or("not taken", Over::as_str);
         hub.metrics.over.get_or_create(&Reason { reason }).inc();
     }
-    tracing::info!(%agent, ?over, "a tunnel of an agent is over");
+    tracing::info!(%agent, reason, "a tunnel of an agent is over");
 }
 
 /// Greets the agent, and takes the tunnel in.

@@ -58,7 +58,7 @@ async fn a_half_open_tunnel_is_found_and_the_other_one_serves_on() {
         }
     }
     assert_eq!(lost, [(ErrorKind::Relay, Delivery::Unknown)]);
-    agent.says("over=Silent").await;
+    agent.says("reason=\"silent\"").await;
     hub.tunnels(2).await;
     assert_eq!((wire.connections(), server.requests().len()), (3, 22));
 }

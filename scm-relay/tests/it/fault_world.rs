@@ -55,7 +55,7 @@ impl Process {
     async fn start(mut command: Command, log: PathBuf, level: &str) -> Option<Self> {
         let mut child = command
             .env_clear()
-            .env("RUST_LOG", level)
+            .env("SCM_HUB_LOG", level)
             .env("SCM_AGENT_LOG", level)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

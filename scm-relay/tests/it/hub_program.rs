@@ -20,7 +20,7 @@ use crate::world::{AGENT_KEY, Running, SERVICE_KEY, direct, run_agent, run_agent
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scm-hub"));
-    command.env_remove("RUST_LOG").env_remove("SCM_HUB_LISTEN").env_remove("SCM_HUB_CONFIG");
+    command.env_remove("SCM_HUB_LOG").env_remove("SCM_HUB_LISTEN").env_remove("SCM_HUB_CONFIG");
     command
 }
 

@@ -2,22 +2,28 @@
 
 #![allow(rustdoc::bare_urls, reason = "comments are the help that people read on a terminal")]
 
+#[path = "../shared/log.rs"]
+mod log;
 mod report;
 mod settings;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use scm_core::{Error, Result};
 use scm_relay::{Agent, Health};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
 
+use log::LogFormat;
 use settings::{Credential, Leg, Proxy, Settings, Value};
+
+/// What is logged.
+const LOG: &str = "SCM_AGENT_LOG";
 
 /// Configuration that cannot work.
 const CONFIG: u8 = 3;
@@ -56,15 +62,6 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, Default)]
-enum LogFormat {
-    /// Lines for people.
-    #[default]
-    Text,
-    /// One JSON object on each line.
-    Json,
 }
 
 #[derive(Args, Debug)]
@@ -175,11 +172,11 @@ fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match command {
             Command::Run { flags, log_format } => {
-                log(log_format, "info");
+                log::start(LOG, Level::INFO, log_format);
                 run(*flags).await
             }
             Command::Check { flags, json } => {
-                log(LogFormat::Text, "warn");
+                log::start(LOG, Level::WARN, LogFormat::Text);
                 check(*flags, json).await
             }
         }
@@ -287,21 +284,6 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-    }
-}
-
-fn log(format: LogFormat, level: &str) {
-    let filter = EnvFilter::builder()
-        .with_default_directive(level.parse().unwrap_or_else(|_| tracing::Level::INFO.into()))
-        .with_env_var("SCM_AGENT_LOG")
-        .from_env_lossy();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_env_filter(filter);
-    match format {
-        LogFormat::Text => subscriber.init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }
 }
 

@@ -3,10 +3,12 @@
 mod agents;
 mod config;
 mod keygen;
+#[path = "../shared/log.rs"]
+mod log;
 mod serve;
 mod tls;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,12 +16,17 @@ use std::process::ExitCode;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use scm_core::{Error, ErrorKind, Result};
 use scm_relay::AgentName;
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
 use url::Url;
+
+use log::LogFormat;
+
+/// What is logged.
+const LOG: &str = "SCM_HUB_LOG";
 
 /// The hub: agents dial in, services reach the servers in the agents' networks through it.
 ///
-/// Logs go to standard error (RUST_LOG=debug for more). Exit codes: 0 done, 1 failed while running, 2 wrong usage, 3 wrong
+/// Logs go to standard error (SCM_HUB_LOG=debug for more). Exit codes: 0 done, 1 failed while running, 2 wrong usage, 3 wrong
 /// configuration.
 #[derive(Debug, Parser)]
 #[command(name = "scm-hub", version)]
@@ -65,6 +72,9 @@ struct Serve {
     /// Serves without TLS: keys and tokens can be read on the way. For a proxy in front that does TLS, and for trying out.
     #[arg(long)]
     danger_plain_http: bool,
+    /// How the log is written.
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    log_format: LogFormat,
 }
 
 #[derive(Debug, Args)]
@@ -102,12 +112,6 @@ struct Agents {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -121,8 +125,14 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Keygen(options) => keygen::run(options),
-        Command::Serve(options) => runtime()?.block_on(serve::run(options)),
-        Command::Agents(options) => runtime()?.block_on(agents::run(options)),
+        Command::Serve(options) => {
+            log::start(LOG, Level::INFO, options.log_format);
+            runtime()?.block_on(serve::run(options))
+        }
+        Command::Agents(options) => {
+            log::start(LOG, Level::WARN, LogFormat::Text);
+            runtime()?.block_on(agents::run(options))
+        }
     }
 }
 
