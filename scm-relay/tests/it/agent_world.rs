@@ -260,11 +260,6 @@ impl Program {
         assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
     }
 
-    /// As `kill -KILL` does.
-    pub(crate) fn kill(&mut self) {
-        self.child.start_kill().unwrap();
-    }
-
     /// Its end: status, output, log.
     pub(crate) async fn end(mut self) -> (ExitStatus, String, String) {
         let mut out = String::new();

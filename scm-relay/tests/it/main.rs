@@ -4,7 +4,6 @@
 #![allow(clippy::print_stdout, reason = "a run of the suite shows what was skipped, and why")]
 
 mod agent_check;
-mod agent_faults;
 mod agent_program;
 mod agent_reach;
 mod agent_tunnel;

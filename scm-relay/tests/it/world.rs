@@ -7,7 +7,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use scm_core::Transport;
-use scm_relay::{Agent, AgentName, AgentSettings, Health, Hub, HubSettings, KeyHash, Keys, Policy, Secret};
+use scm_relay::{Agent, AgentName, AgentSettings, Hub, HubSettings, KeyHash, Keys, Policy, Secret};
 use scm_transport::{DirectTransport, Network};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -43,7 +43,6 @@ pub(crate) struct World {
 /// An agent that runs until it is stopped or killed.
 pub(crate) struct Running {
     stop: Option<oneshot::Sender<()>>,
-    pub(crate) health: Health,
     pub(crate) task: JoinHandle<()>,
 }
 
@@ -119,7 +118,6 @@ pub(crate) fn run_agent_by(hub: &str, key: &str, policy: Policy, settings: Agent
     let settings =
         settings.with_retry(Duration::from_millis(5), Duration::from_millis(50)).with_danger_plain_http();
     let agent = Agent::new(hub.parse().unwrap(), secret(key), policy, settings).unwrap();
-    let health = agent.health();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(async move {
         agent
@@ -130,7 +128,7 @@ pub(crate) fn run_agent_by(hub: &str, key: &str, policy: Policy, settings: Agent
             })
             .await;
     });
-    Running { stop: Some(stop), health, task }
+    Running { stop: Some(stop), task }
 }
 
 /// One that allows these entries.
