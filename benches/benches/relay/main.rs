@@ -103,13 +103,13 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// How hub and agent are built: as they are handed out.
+const PROFILE: &str = if cfg!(debug_assertions) { "dev" } else { "dist" };
+
 /// Hub and agent, which are programs of another package.
 fn build() -> Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", "scm-relay", "--bins"]);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
+    cargo.args(["build", "--quiet", "--package", "scm-relay", "--bins", "--profile", PROFILE]);
     cargo.current_dir(here("")).arg("--target-dir").arg(target_dir());
     if cargo.status()?.success() { Ok(()) } else { Err(Error::other("hub and agent cannot be built")) }
 }
@@ -249,7 +249,8 @@ fn certificates(folder: &Path) -> Result<PathBuf> {
 
 /// One of the programs of hub and agent.
 pub(crate) fn program(name: &str) -> PathBuf {
-    Path::new(ORIGIN).with_file_name(name)
+    let folder = if PROFILE == "dev" { "debug" } else { PROFILE };
+    target_dir().join(folder).join(name)
 }
 
 /// Where cargo builds.
