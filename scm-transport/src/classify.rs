@@ -235,10 +235,10 @@ fn certificate(
 ) -> (Code, String) {
     use CertificateError as E;
 
+    let unknown =
+        || (Code::TlsUnknownIssuer, format!("{target}: x509: certificate signed by unknown authority"));
     match error {
-        E::UnknownIssuer => {
-            (Code::TlsUnknownIssuer, format!("{target}: x509: certificate signed by unknown authority"))
-        }
+        E::UnknownIssuer => unknown(),
         E::Other(other) if find::<NoTrustStore>(&*other.0).is_some() => (
             Code::TlsUnknownIssuer,
             format!(
@@ -268,7 +268,16 @@ fn certificate(
             };
             (Code::TlsNameMismatch, format!("{target}: x509: certificate {names}"))
         }
-        other => (Code::TlsHandshake, format!("{target}: the server's certificate is not accepted: {other}")),
+        // webpki stops at what is wrong with it in itself, and most are marked as authorities. Whoever gives it as a root has it
+        // trusted all the same.
+        E::Other(_) if seen.is_some_and(Summary::is_self_signed) => unknown(),
+        other => {
+            let why = match other {
+                E::Other(other) => other.0.to_string(),
+                other => other.to_string(),
+            };
+            (Code::TlsHandshake, format!("{target}: the server's certificate is not accepted: {why}"))
+        }
     }
 }
 

@@ -162,7 +162,20 @@ fn intercepted(rung: RungReport, issuer: &str, target: &Target) -> RungReport {
 
 fn failed(error: &TransportError, target: &Target, has_identity: bool) -> RungReport {
     let code = error.code().unwrap_or(Code::TlsHandshake);
-    let remedy = remedy(code, target, has_identity);
+    let detail = |name: &str| error.details().get(name);
+    let remedy = match (code, detail("certificate_subject")) {
+        (Code::TlsUnknownIssuer, subject @ Some(_)) if subject == detail("certificate_issuer") => {
+            "The server has signed its certificate itself. If that is meant, put this certificate (PEM, or base64 of PEM) into \
+             the setting `ca`; better, have one issued by an authority of yours."
+                .to_owned()
+        }
+        (Code::TlsHandshake, Some(_)) => format!(
+            "The certificate of {} itself is at fault. Have one issued for a server, by an authority and not marked as one, \
+             with a key and a signature that still count as safe (RSA of 2048 bits or more or ECDSA, with SHA-256).",
+            target.host
+        ),
+        _ => remedy(code, target, has_identity),
+    };
     let mut rung = RungReport::failed(code, error.to_string(), remedy);
     rung.details.clone_from(error.details());
     match error.details().get(INTERCEPTOR) {

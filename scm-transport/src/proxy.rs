@@ -78,8 +78,14 @@ impl ProxyTransport {
         &self.proxies
     }
 
-    /// Why reqwest got no head of an answer.
-    async fn explain(&self, error: reqwest::Error, target: &Target, proxy: &ProxyUrl) -> TransportError {
+    /// Why reqwest got no head of an answer. The second look takes no more than what `since` has left of the time limit.
+    async fn explain(
+        &self,
+        error: reqwest::Error,
+        target: &Target,
+        proxy: &ProxyUrl,
+        since: Instant,
+    ) -> TransportError {
         let Client { tls, connect_timeout, .. } = &self.proxied;
         let of_target = classify::find::<rustls::Error>(&error).is_some() && !proxy.target.tls;
         if !error.is_connect() || (target.tls && of_target) {
@@ -93,7 +99,8 @@ impl ProxyTransport {
             );
         }
         let limit = SECOND_LOOK.min(*connect_timeout);
-        let limit = self.proxied.request_timeout.map_or(limit, |all| all.min(limit));
+        let left = self.proxied.request_timeout.map(|all| all.saturating_sub(since.elapsed()));
+        let limit = left.map_or(limit, |left| left.min(limit));
         let fault = match self.second_look(target, proxy, limit).await {
             Err(fault) => fault,
             Ok(()) if error.is_timeout() => TransportError::new(
@@ -161,10 +168,11 @@ impl HttpTransport for ProxyTransport {
             // tinyproxy ends every connection after one answer and does not say so: the next request would be lost on it.
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        let since = Instant::now();
         let answer = match self.proxied.send(request, url).await {
             Ok(answer) => answer,
             Err(Failure::Told(error)) => return Err(error),
-            Err(Failure::Http(error)) => return Err(self.explain(error, &target, proxy).await),
+            Err(Failure::Http(error)) => return Err(self.explain(error, &target, proxy, since).await),
         };
         // Within a tunnel nobody but the server speaks.
         match Said::of(&answer).filter(|_| !target.tls) {

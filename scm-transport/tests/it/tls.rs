@@ -2,8 +2,8 @@
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::version::{TLS12, TLS13};
-use scm_core::{Code, Delivery, Error, ErrorKind, TransportError};
-use scm_transport::{CaCertificates, Crypto, Network};
+use scm_core::{Code, Delivery, Error, ErrorKind, HttpTransport as _, TransportError};
+use scm_transport::{CaCertificates, Crypto, DirectTransport, Network};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::support::*;
@@ -151,8 +151,26 @@ async fn a_self_signed_certificate_is_trusted_once_given() {
         }
         let other = CaCertificates::parse(self_signed(loopback_params()).certificate).unwrap();
         let error = fault(&network().with_roots_only(other), address).await;
-        assert_eq!((error.kind(), error.delivery()), (ErrorKind::Tls, Delivery::NotSent));
+        let words = "x509: certificate signed by unknown authority (self-signed: ";
+        assert_tls_fault(error, Code::TlsUnknownIssuer, words);
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_can_be_nobodys_own_is_no_matter_of_firewalls() {
+    let pki = Pki::new("CA");
+    let mut params = loopback_params();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let address = hello_tls(pki.issue(params).server()).await;
+    let transport = DirectTransport::new(&network().with_extra_roots(pki.roots())).unwrap();
+    let rungs = transport.probe(&format!("https://{address}").parse().unwrap()).await;
+    let finding = &rungs.last().unwrap().findings[0];
+    assert_eq!(finding.code, Code::TlsHandshake);
+    assert!(
+        finding.seen.contains("the server's certificate is not accepted: CaUsedAsEndEntity"),
+        "{finding:?}"
+    );
+    assert!(finding.remedy.contains("issued"), "{finding:?}");
 }
 
 #[tokio::test]

@@ -39,6 +39,15 @@ impl Authority {
     }
 }
 
+/// Certificate and key as `openssl req -x509` makes them: the server is its own authority.
+fn own_authority(name: &str) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "git.company.com");
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
 fn trusting(pem: &str) -> String {
     format!("network = {{ ca = {{ value = \"\"\"{pem}\"\"\" }} }}")
 }
@@ -57,7 +66,7 @@ pub(super) struct Rig {
 }
 
 /// What is wrong with the servers of a [`Rig`], by their places, where the root is known. Those at 0 and 9 are in order.
-pub(super) const FAULTS: [(usize, Code, &str); 7] = [
+pub(super) const FAULTS: [(usize, Code, &str); 8] = [
     (1, Code::TlsUnknownIssuer, "the server does not send the intermediate certificate"),
     (2, Code::TlsExpired, "an expired certificate"),
     (3, Code::TlsNameMismatch, "a certificate for another name"),
@@ -65,6 +74,7 @@ pub(super) const FAULTS: [(usize, Code, &str); 7] = [
     (5, Code::TlsClientCertRequired, "nginx asks for a client certificate"),
     (6, Code::TlsHandshake, "a server that offers nothing newer than TLS 1.1"),
     (7, Code::TlsExpiresSoon, "a certificate that ends in five days"),
+    (10, Code::TlsUnknownIssuer, "the server has signed its certificate itself"),
 ];
 
 /// The certificate of the server at this place is of an interceptor.
@@ -89,6 +99,7 @@ impl Rig {
             ("other", root.issue("git.company.com", later)),
             ("soon", root.issue(here, soon)),
             ("opened", opener.issue(here, later)),
+            ("own", own_authority(here)),
         ];
         let mut files = vec![("root.pem".to_owned(), root.pem.clone())];
         for (name, (certificate, key)) in &issued {
@@ -114,6 +125,7 @@ impl Rig {
             server(7, "soon", "soon", ""),
             server(OPENED, "opened", "opened", ""),
             server(9, "whole", "middle", ""),
+            server(10, "own", "own", ""),
         ];
         let nginx = needed("nginx", Program::nginx(servers.len(), &servers.concat(), &files).await)?;
         for address in nginx.addresses() {
