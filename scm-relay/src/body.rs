@@ -98,11 +98,13 @@ impl Ledger {
         let mut unread: Vec<(Instant, usize, Arc<Entry>)> = Vec::new();
         for entry in self.entries().open.values() {
             let mut slot = entry.slot();
-            if let Some(stream) = &mut slot.stream {
-                let used = stream.flow_control().used_capacity();
-                if used > 0 {
-                    unread.push((slot.read_at, used, Arc::clone(entry)));
+            let used = slot.stream.as_mut().map_or(0, |stream| stream.flow_control().used_capacity());
+            if used > 0 {
+                // It waited when there was nothing, and has been woken: its time begins now.
+                if slot.reader.take().is_some() {
+                    slot.read_at = now;
                 }
+                unread.push((slot.read_at, used, Arc::clone(entry)));
             }
         }
         unread.sort_by_key(|(read_at, ..)| *read_at);
@@ -167,6 +169,7 @@ impl Stream for Inbound {
         }
         let mut slot = this.entry.slot();
         slot.read_at = Instant::now();
+        slot.reader = None;
         let Slot { stream: Some(stream), .. } = &mut *slot else {
             this.ended = true;
             let why = slot.given_up.unwrap_or("it was given up");

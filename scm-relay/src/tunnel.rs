@@ -37,6 +37,9 @@ const PENDING_RESETS: usize = 1000;
 /// Bytes after which the ledger is looked at.
 const SWEEP: u64 = 256 * 1024;
 
+/// How long the agent stays for the hub to read its last word.
+const FAREWELL: Duration = Duration::from_secs(60);
+
 /// Largest header block: both ends refuse more.
 pub(crate) const HEADERS: usize = 128 * 1024;
 
@@ -318,7 +321,7 @@ pub(crate) async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (io, received) = Metered::new(io);
+    let (mut io, received) = Metered::new(io);
     let handshake = server::Builder::new()
         .initial_window_size(settings.stream_window)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -327,7 +330,7 @@ where
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_concurrent_reset_streams(PENDING_RESETS)
         .max_header_list_size(HEADERS as u32)
-        .handshake::<_, Bytes>(io);
+        .handshake::<_, Bytes>(&mut io);
     let mut connection = match timeout(settings.ping_limit, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(_)) => return Over::Broken,
@@ -352,7 +355,7 @@ where
                     exchanges.spawn(exchange(Arc::clone(&handler), Arc::clone(&ledger), request, respond));
                 }
                 Some(Err(error)) => return over(&error),
-                None => return Over::Closed,
+                None => break,
             },
             () = drain.cancelled(), if !draining => {
                 draining = true;
@@ -363,6 +366,10 @@ where
             () = &mut sweeper => return Over::Broken,
         }
     }
+    drop(connection);
+    // All is with the operating system, which takes back what is under way when a socket is closed and something more comes.
+    let _ = timeout(FAREWELL, tokio::io::copy(&mut io, &mut tokio::io::sink())).await;
+    Over::Closed
 }
 
 async fn exchange(

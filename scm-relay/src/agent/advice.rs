@@ -80,6 +80,9 @@ pub(crate) fn for_tunnel(error: &TransportError) -> String {
             "check `accessKey`: the hub's operator makes one by `scm-hub keygen --agent NAME` and lists its hash"
         }
         Some(Code::RelayVersion) => "update the agent, or the hub",
+        Some(Code::RelayHubUnreachable) if error.details().contains_key("hub_code") => {
+            "the hub is there, and takes no tunnel now: it may be restarting"
+        }
         Some(Code::RelayHubUnreachable) => "check that `hub` is the URL of a hub, as its operator gave it",
         _ => "`scm-agent check` shows each step of the way",
     };

@@ -102,7 +102,8 @@ async fn refused(answer: Response<Incoming>) -> TransportError {
         return of_hub(Code::RelayVersion, &format!("the hub does not take an agent of version {VERSION}"));
     }
     if !code.is_empty() {
-        return no_hub(format!("the hub opens no tunnel: {status}, {code}: {said}"));
+        return no_hub(format!("the hub opens no tunnel: {status}, {code}: {said}"))
+            .with_detail("hub_code", code);
     }
     let by = if server.is_empty() { server } else { format!(" by {server}") };
     no_hub(format!("no hub answers at the hub's URL: the answer is {status}{by}"))

@@ -504,7 +504,8 @@ fn smuggled_parameter(query: &str) -> Option<&'static str> {
         percent_decode_str(&name).decode_utf8_lossy().into_owned()
     });
     for name in names {
-        let name = name.trim().split('[').next().unwrap_or_default().to_ascii_lowercase();
+        let name = name.trim().trim_start_matches(['[', ']']);
+        let name = name.split(['[', ']']).next().unwrap_or_default().to_ascii_lowercase();
         if let Some(found) = SMUGGLED_PARAMETERS.iter().find(|smuggled| **smuggled == name) {
             return Some(found);
         }
@@ -516,8 +517,10 @@ fn smuggled_parameter(query: &str) -> Option<&'static str> {
 fn is_form(headers: &HeaderMap) -> bool {
     let Some(kind) = headers.get(header::CONTENT_TYPE) else { return true };
     let kind = kind.as_bytes().to_ascii_lowercase();
-    let kind = kind.trim_ascii_start();
-    headers.get_all(header::CONTENT_TYPE).iter().count() > 1
+    let kind = kind.trim_ascii();
+    // Nothing said is no type said.
+    kind.is_empty()
+        || headers.get_all(header::CONTENT_TYPE).iter().count() > 1
         || kind.starts_with(b"application/x-www-form-urlencoded")
         || kind.starts_with(b"multipart/")
 }
@@ -532,7 +535,9 @@ fn private_matter(address: IpAddr) -> Option<&'static str> {
                 return match ip.segments() {
                     _ if ip.is_loopback() => Some(OWN_MACHINE),
                     _ if ip.is_unspecified() => Some("no address of a server"),
-                    [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254] => Some("the cloud's metadata service"),
+                    [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254] | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254] => {
+                        Some("the cloud's metadata service")
+                    }
                     [first, ..] if first & 0xffc0 == 0xfe80 => Some("a link-local address"),
                     [first, ..] if first & 0xff00 == 0xff00 => Some("a multicast address"),
                     _ => None,
@@ -562,6 +567,13 @@ fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
         // ::a.b.c.d, but not :: and ::1
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => Some(join(high, low)),
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(join(high, low)),
+        // A network's own translator (RFC 8215): by a prefix of 48 bits, the address goes around the ninth octet; by one of 96, it
+        // is last.
+        [0x64, 0xff9b, 1, high, rest, more, ..] if high != 0 => {
+            let ([low, _], [high_byte, _]) = ((rest << 8 | more >> 8).to_be_bytes(), more.to_be_bytes());
+            Some(join(high, u16::from_be_bytes([low, high_byte])))
+        }
+        [0x64, 0xff9b, 1, .., high, low] => Some(join(high, low)),
         [0x2002, high, low, ..] => Some(join(high, low)),
         _ => None,
     }

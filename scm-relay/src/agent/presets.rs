@@ -119,6 +119,10 @@ pub(super) fn matching(
     path: &[Segment],
     query: &str,
 ) -> Option<(Grant, &'static str)> {
+    // The first would be answered with the credential that the agent has put on it.
+    if [Method::TRACE, Method::CONNECT].contains(method) {
+        return None;
+    }
     let rules = match preset {
         Preset::Any => return path.iter().all(|segment| !segment.twice).then_some((Grant::Any, "any")),
         Preset::GitLab => GITLAB,

@@ -43,7 +43,13 @@ impl Upstream {
         health: Health,
         in_flight: usize,
     ) -> Self {
-        Self { policy, transport, credentials, health, places: Arc::new(Semaphore::new(in_flight)) }
+        Self {
+            policy,
+            transport,
+            credentials,
+            health,
+            places: Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS))),
+        }
     }
 
     /// Carries out what a service asks for.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use scm_core::{Body, Code, redact};
+use scm_core::{Body, Code, Delivery, redact};
 use semver::Version;
 use tokio::time::{sleep, timeout};
 
@@ -155,11 +155,17 @@ async fn enter(
 
 /// Lets a younger tunnel take the place of this one.
 async fn retire(agent: &AgentName, id: u64, tunnel: &Tunnel, registry: &Registry) {
-    let mut retire = Request::new(Body::empty());
-    *retire.method_mut() = Method::POST;
-    *retire.uri_mut() = control::uri(control::RETIRE);
     tunnel.retire();
-    let asked = tunnel.send(retire).await;
+    let asked = loop {
+        let mut retire = Request::new(Body::empty());
+        *retire.method_mut() = Method::POST;
+        *retire.uri_mut() = control::uri(control::RETIRE);
+        match tunnel.send(retire).await {
+            // All places are taken: the agent does not know of it yet.
+            Err(error) if error.delivery() == Delivery::NotSent && !tunnel.is_draining() => sleep(LOOK).await,
+            asked => break asked,
+        }
+    };
     tracing::info!(%agent, "a tunnel is old: another one takes its place");
     if asked.is_ok_and(|answer| answer.status().is_success()) {
         // From then on the agent ends this one, once what is in flight is over.

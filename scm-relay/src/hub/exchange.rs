@@ -252,7 +252,7 @@ fn too_large(kind: ErrorKind, delivery: Delivery, limit: u64) -> TransportError 
         .with_detail(MAX_BODY, limit.to_string())
 }
 
-fn later(from: Instant, wait: Duration) -> Instant {
+pub(super) fn later(from: Instant, wait: Duration) -> Instant {
     from.checked_add(wait).or_else(|| from.checked_add(AGES)).unwrap_or(from)
 }
 

@@ -116,7 +116,10 @@ impl Registry {
             return share.clone();
         }
         let ledger = Ledger::new(settings.unread, settings.unread_for);
-        let share = Share { ledger, places: Arc::new(Semaphore::new(settings.in_flight)) };
+        let share = Share {
+            ledger,
+            places: Arc::new(Semaphore::new(settings.in_flight.min(Semaphore::MAX_PERMITS))),
+        };
         shares.insert(name.clone(), share.clone());
         share
     }
@@ -219,7 +222,9 @@ impl Registry {
     }
 
     pub(crate) fn status(&self) -> Vec<AgentStatus> {
-        let (refused, agents) = (self.refused().clone(), self.agents());
+        // One after the other: `pick` holds both, the other way round.
+        let refused = self.refused().clone();
+        let agents = self.agents();
         let mut all: Vec<_> = agents
             .iter()
             .map(|(name, agent)| {
@@ -270,6 +275,37 @@ impl Drop for Joined {
         if let Some(agent) = self.registry.agents().get_mut(&self.name) {
             agent.members.retain(|member| member.id != self.id);
             agent.last_seen = SystemTime::now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn who_looks_holds_up_nobody_who_asks() {
+        let registry = Arc::new(Registry::new());
+        let name: AgentName = "acme".parse().unwrap();
+        registry.refuse(&name, "too old");
+        let (done, ended) = mpsc::channel();
+        let asking = {
+            let registry = Arc::clone(&registry);
+            move || (0..200_000).for_each(|_| assert!(registry.pick(&name, &[]).is_err()))
+        };
+        let looking = move || (0..200_000).for_each(|_| assert_eq!(registry.status().len(), 1));
+        let works: [Box<dyn FnOnce() + Send>; 2] = [Box::new(asking), Box::new(looking)];
+        for work in works {
+            let done = done.clone();
+            std::thread::spawn(move || {
+                work();
+                done.send(()).unwrap();
+            });
+        }
+        for _ in 0..2 {
+            ended.recv_timeout(Duration::from_secs(60)).unwrap();
         }
     }
 }

@@ -13,7 +13,7 @@ use url::Url;
 
 use super::Inner;
 use super::answer::MAX_HEAD;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, later};
 use super::registry::{Absent, Member};
 use crate::fault;
 use crate::keys::AgentName;
@@ -155,10 +155,12 @@ impl Inner {
             let not_sent = error.delivery() == Delivery::NotSent;
             let may_go_again = of_tunnel && (not_sent || harmless && unknown.is_none());
             let error = if not_sent { unknown.take().unwrap_or(error) } else { error };
-            let end = *end.get_or_insert_with(|| Instant::now() + self.settings.patience);
+            let end = *end.get_or_insert_with(|| later(Instant::now(), self.settings.patience));
             let next = match again.filter(|body| may_go_again && body.is_replayable()) {
                 Some(body) => {
-                    self.registry.wait(agent, &tried, end - Instant::now()).await.ok().zip(Some(body))
+                    // Half, so that something is left for one that will go soon where no other comes.
+                    let patience = end.saturating_duration_since(Instant::now()) / 2;
+                    self.registry.wait(agent, &tried, patience).await.ok().zip(Some(body))
                 }
                 None => None,
             };

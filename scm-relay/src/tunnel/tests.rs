@@ -322,6 +322,67 @@ async fn what_nobody_reads_is_given_up_after_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_more_is_not_one_who_does_not_read() {
+    let (feed, late) = mpsc::unbounded_channel();
+    let late = std::sync::Mutex::new(Some(late));
+    let pair = Pair::with(Room(64 * MIB, Duration::from_secs(60)), move |_| {
+        let late = late.lock().unwrap().take().unwrap();
+        let chunks = stream::unfold(late, |mut late| async { Some((Ok(late.recv().await?), late)) });
+        async { Response::new(Body::stream(chunks, None)) }
+    })
+    .await;
+    let body = pair.tunnel.send(get("/")).await.unwrap().into_body();
+    let reader = tokio::spawn(body.try_fold(0, |read, chunk| async move { Ok(read + chunk.len()) }));
+    for _ in 0..8 {
+        // The sizes differ, so that what is counted does not stay in step with the pauses.
+        feed.send(Bytes::from(noise(200 * 1024 + 7))).unwrap();
+        sleep(Duration::from_secs(100)).await;
+    }
+    drop(feed);
+    assert_eq!(reader.await.unwrap().unwrap(), 8 * (200 * 1024 + 7));
+}
+
+/// A socket that closes takes back what is still under way.
+#[tokio::test(start_paused = true)]
+async fn the_agent_stays_until_the_hub_has_read_its_last_word() {
+    let (agent_io, hub_io) = duplex(256 * 1024);
+    let (drain, gate) = (CancellationToken::new(), Arc::new(Semaphore::new(0)));
+    let agent = {
+        let (drain, ledger) = (drain.clone(), Ledger::new(64 * MIB, Duration::from_secs(60)));
+        let gate = Arc::clone(&gate);
+        let handler = Plain(move |_| {
+            let gate = Arc::clone(&gate).acquire_owned();
+            async { Response::new(Body::from(format!("{:?}", gate.await.is_ok()))) }
+        });
+        tokio::spawn(async move {
+            let io = WebSocketIo::new(agent_io, End::Agent).await;
+            serve(io, Arc::new(handler), &Settings::default(), ledger, drain).await
+        })
+    };
+    let io = WebSocketIo::new(hub_io, End::Hub).await;
+    let ledger = Ledger::new(64 * MIB, Duration::from_secs(60));
+    let (tunnel, drive) = Tunnel::open(io, &Settings::default(), ledger).await.unwrap();
+    let (mut drive, mut sent) = (Box::pin(drive), Box::pin(tunnel.send(get("/"))));
+    let mut a_moment = async || {
+        tokio::select! {
+            over = &mut drive => panic!("{over:?}"),
+            answer = &mut sent => panic!("{answer:?}"),
+            () = sleep(Duration::from_millis(100)) => {}
+        }
+    };
+    a_moment().await;
+    drain.cancel();
+    a_moment().await;
+    // The answer, the end and the farewell are written, and the hub sees nothing of it for a while.
+    gate.add_permits(1);
+    sleep(Duration::from_secs(5)).await;
+    assert!(!agent.is_finished());
+    let read = async { sent.await.unwrap().into_body().collect(10).await.unwrap() };
+    assert_eq!(tokio::join!(read, drive), (Bytes::from_static(b"true"), Over::Closed));
+    assert_eq!(agent.await.unwrap(), Over::Closed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_tunnel_lives_and_one_without_a_peer_is_found_out() {
     let pair = Pair::new(|_| async { Response::new(Body::empty()) }).await;
     sleep(Duration::from_secs(3600)).await;

@@ -362,6 +362,13 @@ async fn metrics_are_on_an_address_of_their_own() {
         (status, words(&answer.into_body().collect(100_000).await.unwrap()))
     };
     assert_eq!(text(hub.url.clone()).await.0, 401);
+    // Whoever is let in for figures is let in for nothing else.
+    for (path, expected) in [("healthz", 200), ("v1/agents", 404), ("v1/agents/acme/https/git.test/", 404)] {
+        let request =
+            http::Request::get(format!("http://{address}/{path}")).header("scm-hub-key", SERVICE_KEY);
+        let answer = direct().send(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), expected, "{path}");
+    }
     let (status, text) = text(format!("http://{address}")).await;
     assert_eq!(status, 200);
     for line in [

@@ -210,6 +210,10 @@ fn orders_that_come_beside_the_path_are_refused() {
         ("+private_token=x", "private_token"),
         ("private_token[]=x", "private_token"),
         ("private_token", "private_token"),
+        ("[private_token]=x", "private_token"),
+        ("%5Bsudo%5D=root", "sudo"),
+        ("]sudo=root", "sudo"),
+        ("sudo]=root", "sudo"),
         ("_method=DELETE", "_method"),
         ("sudo=root", "sudo"),
         ("job_token=x", "job_token"),
@@ -229,12 +233,22 @@ fn orders_that_come_beside_the_path_are_refused() {
         (Some("Application/X-WWW-form-urlencoded"), false),
         (Some("multipart/form-data; boundary=x"), false),
         (None, false),
+        (Some(""), false),
+        (Some(" "), false),
     ] {
         let headers: Vec<_> = kind.map(|kind| ("content-type", kind)).into_iter().collect();
         let said = decide(&[GITLAB], note, &headers, false);
         assert_eq!(said == rule, allowed, "{kind:?}: {said}");
     }
     assert_eq!(bare(&[GITLAB], note), rule);
+}
+
+#[test]
+fn no_server_is_asked_to_say_what_it_was_sent() {
+    for method in ["TRACE", "CONNECT"] {
+        let said = bare(&["https://git.test=any"], &format!("{method} https://git.test/"));
+        assert!(said.contains("no rule"), "{method}: {said}");
+    }
 }
 
 #[test]
@@ -353,6 +367,9 @@ fn names_do_not_lead_to_the_machine_itself_or_to_the_clouds_secrets() {
         ("100.100.100.200", true),
         ("168.63.129.16", true),
         ("fd00:ec2::254", true),
+        ("fd20:ce::254", true),
+        ("64:ff9b:1::a9fe:a9fe", true),
+        ("64:ff9b:1:a9fe:a9:fe00::", true),
         ("fe80::1", true),
         ("febf::1", true),
         ("224.0.0.1", true),

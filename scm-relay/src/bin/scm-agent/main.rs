@@ -35,8 +35,11 @@ const CONFIG: u8 = 3;
 #[command(after_help = "\
 Exit codes: 0 stopped or all in order, 1 failed, 2 wrong usage, 3 a setting is missing or cannot work.
 
-Every setting can also be a variable (--access-key-file is SCM_AGENT_ACCESS_KEY_FILE, and so on; lists between blanks) or stand
-in the file of --config. Flags win over variables, variables over the file.")]
+Settings can also be variables or stand in the file of --config. Flags win over variables, variables over the file. The variables:
+SCM_AGENT_ and CONFIG, HUB, ACCESS_KEY, ALLOW, ALLOW_ADDRESSES (lists between blanks), HTTP_PROXY, HTTPS_PROXY, NO_PROXY,
+PROXY_LOOPBACK, CUSTOM_CA_CERT, CLIENT_CERT, CLIENT_KEY, TUNNELS, IN_FLIGHT, GRACE, CONNECT_TIMEOUT, READ_TIMEOUT,
+REQUEST_TIMEOUT, HEALTH_LISTEN, DANGER_PLAIN_HTTP and LOG. ACCESS_KEY, proxies, certificates and keys may end in _FILE, and those
+from HTTP_PROXY to CLIENT_KEY may begin with TUNNEL_ or SERVERS_, for one of the two legs. --credential has none.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

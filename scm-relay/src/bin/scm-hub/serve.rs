@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -242,10 +242,18 @@ async fn metrics(listener: TcpListener, hub: Hub, header_timeout: Duration, clos
             let service = service_fn(move |request: Request<Incoming>| {
                 let mut hub = hub.clone();
                 async move {
-                    if request.uri().path() != "/metrics" {
-                        return tower_service::Service::call(&mut hub, request).await;
+                    match request.uri().path() {
+                        "/metrics" => Ok::<_, Infallible>(Response::new(hub.metrics().into())),
+                        "/healthz" | "/health" | "/readyz" => {
+                            tower_service::Service::call(&mut hub, request).await
+                        }
+                        // Agents and services come in by the other address, over TLS.
+                        _ => {
+                            let mut answer = Response::new("no such path\n".to_owned().into());
+                            *answer.status_mut() = StatusCode::NOT_FOUND;
+                            Ok(answer)
+                        }
                     }
-                    Ok::<_, Infallible>(Response::new(hub.metrics().into()))
                 }
             });
             let connection = http1::Builder::new()

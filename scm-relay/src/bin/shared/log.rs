@@ -21,6 +21,8 @@ pub(crate) fn start(variable: &str, level: Level, format: LogFormat) {
         EnvFilter::builder().with_default_directive(level.into()).with_env_var(variable).from_env_lossy();
     let subscriber = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        // Whoever reads the log may go away; to say so there would be a panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter);
     match format {
