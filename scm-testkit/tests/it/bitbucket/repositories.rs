@@ -203,3 +203,23 @@ async fn the_demo_has_one_project_to_administer_and_one_to_look_at() {
         json!(["README.md", "package-lock.json", "package.json", "src/cart.js", "src/server.js"])
     );
 }
+
+/// Two projects of one key would hide what is in one of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_project_that_many_make_at_once_is_one() {
+    let sim = std::sync::Arc::new(BitbucketDcSim::builder().seed_demo().start().await.unwrap());
+    let user = sim.tokens()[0].user.clone();
+    for round in 0..20 {
+        let works = (0..8).map(|nth| {
+            let (sim, user) = (std::sync::Arc::clone(&sim), user.clone());
+            tokio::task::spawn_blocking(move || {
+                let name = format!("NEW{round}/repo-{nth}");
+                sim.create_repository(&name, &RepositorySpec::new().empty()).unwrap();
+                sim.add_member(&name, &user, Role::Write)
+            })
+        });
+        for added in futures_util::future::join_all(works).await {
+            added.unwrap().unwrap();
+        }
+    }
+}

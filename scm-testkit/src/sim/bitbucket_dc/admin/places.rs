@@ -220,8 +220,12 @@ impl Inner {
         id
     }
 
+    /// Whoever makes one of the same key at the same time gets the same one.
     pub(crate) fn make_project(&self, key: &str, name: &str, owner: Option<u64>) -> u64 {
         let mut state = self.state();
+        if let Some(project) = state.project_at(key) {
+            return project.id;
+        }
         let id = state.next_id("project");
         let project = Project {
             id,
