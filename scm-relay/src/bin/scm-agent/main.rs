@@ -2,7 +2,7 @@
 
 #![allow(rustdoc::bare_urls, reason = "comments are the help that people read on a terminal")]
 
-#[path = "../shared/log.rs"]
+#[path = "../both/log.rs"]
 mod log;
 mod report;
 mod settings;

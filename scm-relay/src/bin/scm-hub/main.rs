@@ -3,7 +3,7 @@
 mod agents;
 mod config;
 mod keygen;
-#[path = "../shared/log.rs"]
+#[path = "../both/log.rs"]
 mod log;
 mod serve;
 mod tls;
